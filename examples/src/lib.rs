@@ -1,0 +1,1 @@
+//! The examples of Menagerie: `cargo run -p menagerie-examples --example <slug>`.
