@@ -1,0 +1,121 @@
+//! Instance normalisation (Ulyanov et al. 2016, arXiv 1607.08022), alone and with its neighbours.
+//!
+//! Each sample's each channel is brought to zero mean and unit (biased) variance over its pixels:
+//! `(x - mean) / sqrt(var + epsilon)`. It is group normalisation with as many groups as channels.
+
+use burn::tensor::{Tensor, activation};
+
+/// Instance normalisation of `x`, `[batch, channels, height, width]`, with the optional gain and
+/// offset `(gamma, beta)`, each `[channels]`.
+///
+/// # Panics
+/// If the shapes do not fit each other.
+pub fn instance_norm(
+    x: Tensor<4>,
+    affine: Option<(Tensor<1>, Tensor<1>)>,
+    epsilon: f64,
+) -> Tensor<4> {
+    instance_norm_leaky_relu(x, affine, epsilon, 1.0)
+}
+
+/// [`instance_norm`] followed by a LeakyReLU with slope `slope` below zero (0 is ReLU, 1 the
+/// identity).
+///
+/// # Panics
+/// If the shapes do not fit each other.
+pub fn instance_norm_leaky_relu(
+    x: Tensor<4>,
+    affine: Option<(Tensor<1>, Tensor<1>)>,
+    epsilon: f64,
+    slope: f64,
+) -> Tensor<4> {
+    check_affine(x.dims(), affine.as_ref());
+    plain::instance_norm_leaky_relu(x, affine, epsilon, slope)
+}
+
+/// A LeakyReLU with slope `slope` below zero, then instance normalisation without gain, then the
+/// optional modulation of every sample's every channel: `y * scale + shift`, `scale` and `shift`
+/// each `[batch, channels]` (adaptive instance normalisation, Huang and Belongie 2017, arXiv
+/// 1703.06868).
+///
+/// # Panics
+/// If the shapes do not fit each other.
+pub fn leaky_relu_instance_norm(
+    x: Tensor<4>,
+    slope: f64,
+    epsilon: f64,
+    modulation: Option<(Tensor<2>, Tensor<2>)>,
+) -> Tensor<4> {
+    check_modulation(x.dims(), modulation.as_ref());
+    plain::leaky_relu_instance_norm(x, slope, epsilon, modulation)
+}
+
+pub(crate) fn check_affine(x: [usize; 4], affine: Option<&(Tensor<1>, Tensor<1>)>) {
+    if let Some((gamma, beta)) = affine {
+        assert_eq!(gamma.dims(), [x[1]], "instance norm: shape of gamma");
+        assert_eq!(beta.dims(), [x[1]], "instance norm: shape of beta");
+    }
+}
+
+pub(crate) fn check_modulation(x: [usize; 4], modulation: Option<&(Tensor<2>, Tensor<2>)>) {
+    if let Some((scale, shift)) = modulation {
+        assert_eq!(scale.dims(), [x[0], x[1]], "instance norm: shape of scale");
+        assert_eq!(shift.dims(), [x[0], x[1]], "instance norm: shape of shift");
+    }
+}
+
+/// The operations on Burn's own, for every backend.
+pub(crate) mod plain {
+    use super::*;
+
+    pub(crate) fn instance_norm_leaky_relu(
+        x: Tensor<4>,
+        affine: Option<(Tensor<1>, Tensor<1>)>,
+        epsilon: f64,
+        slope: f64,
+    ) -> Tensor<4> {
+        let channels = x.dims()[1];
+        let y = normalise(x, epsilon);
+        let y = match affine {
+            Some((gamma, beta)) => {
+                let spread = |t: Tensor<1>| t.reshape([1, channels, 1, 1]);
+                y * spread(gamma) + spread(beta)
+            }
+            None => y,
+        };
+        leaky_relu(y, slope)
+    }
+
+    pub(crate) fn leaky_relu_instance_norm(
+        x: Tensor<4>,
+        slope: f64,
+        epsilon: f64,
+        modulation: Option<(Tensor<2>, Tensor<2>)>,
+    ) -> Tensor<4> {
+        let [batch, channels, _, _] = x.dims();
+        let y = normalise(leaky_relu(x, slope), epsilon);
+        match modulation {
+            Some((scale, shift)) => {
+                let spread = |t: Tensor<2>| t.reshape([batch, channels, 1, 1]);
+                y * spread(scale) + spread(shift)
+            }
+            None => y,
+        }
+    }
+
+    fn leaky_relu(x: Tensor<4>, slope: f64) -> Tensor<4> {
+        if slope == 1.0 {
+            x
+        } else {
+            activation::leaky_relu(x, slope)
+        }
+    }
+
+    fn normalise(x: Tensor<4>, epsilon: f64) -> Tensor<4> {
+        let [batch, channels, h, w] = x.dims();
+        let x = x.reshape([batch, channels, h * w]);
+        let x = x.clone() - x.mean_dim(2);
+        let variance = x.clone().powi_scalar(2).mean_dim(2);
+        (x / (variance + epsilon).sqrt()).reshape([batch, channels, h, w])
+    }
+}
