@@ -154,10 +154,14 @@ fn agent(url: &str) -> Agent {
 /// Whether the address is on this machine, where no proxy can reach.
 fn is_loopback(url: &str) -> bool {
     let host = url.parse::<ureq::http::Uri>().ok().and_then(|uri| {
-        uri.host().map(|host| host.trim_matches(['[', ']']).to_string())
+        uri.host()
+            .map(|host| host.trim_matches(['[', ']']).to_string())
     });
     host.is_some_and(|host| {
-        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        host == "localhost"
+            || host
+                .parse::<IpAddr>()
+                .is_ok_and(|address| address.is_loopback())
     })
 }
 
@@ -182,7 +186,9 @@ fn attempt(agent: &Agent, url: &str, part: &Path, accepted: &[Part]) -> Result<A
         StatusCode::PARTIAL_CONTENT => have,
         StatusCode::RANGE_NOT_SATISFIABLE => {
             remove(part)?;
-            return Ok(Attempt::Interrupted("the server has less than was fetched before".into()));
+            return Ok(Attempt::Interrupted(
+                "the server has less than was fetched before".into(),
+            ));
         }
         status if status.is_server_error() || worth_another_try(status) => {
             return Ok(Attempt::Interrupted(format!("HTTP {status}")));
@@ -194,7 +200,9 @@ fn attempt(agent: &Agent, url: &str, part: &Path, accepted: &[Part]) -> Result<A
         let Some((start, total)) = content_range(&response).filter(|(start, _)| *start == have)
         else {
             remove(part)?;
-            return Ok(Attempt::Interrupted("the server sent another range than asked for".into()));
+            return Ok(Attempt::Interrupted(
+                "the server sent another range than asked for".into(),
+            ));
         };
         total.or(remaining.map(|remaining| start.saturating_add(remaining)))
     } else {
@@ -214,9 +222,10 @@ fn attempt(agent: &Agent, url: &str, part: &Path, accepted: &[Part]) -> Result<A
             Attempt::Interrupted(format!("the transfer ended after {} bytes", length(part)))
         }
         None => Attempt::Complete,
-        Some(reason) => {
-            Attempt::Interrupted(format!("{reason} after {} of {longest} bytes", length(part)))
-        }
+        Some(reason) => Attempt::Interrupted(format!(
+            "{reason} after {} of {longest} bytes",
+            length(part)
+        )),
     })
 }
 
@@ -229,8 +238,11 @@ fn receive(
     longest: u64,
 ) -> Result<Option<String>, Cause> {
     let local = |error| Cause::Local(Error::io("write", part)(error));
-    let mut out =
-        OpenOptions::new().create(true).append(true).open(part).map_err(local)?;
+    let mut out = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(part)
+        .map_err(local)?;
     out.set_len(offset).map_err(local)?;
     let bar = progress_bar(part, offset, longest);
     // One byte more than can be right is enough to see that the body is too long.
@@ -262,15 +274,21 @@ fn progress_bar(part: &Path, offset: u64, total: u64) -> ProgressBar {
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }
-    let name = part.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let name = part
+        .file_stem()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     bar.with_message(name).with_position(offset)
 }
 
 /// Why `part` is none of the `accepted` forms.
 fn judge(part: &Path, accepted: &[Part]) -> Result<Option<String>, Cause> {
     let found = length(part);
-    let mut reason =
-        Some(format!("the file has {found} bytes or more, expected {}", sizes(accepted)));
+    let mut reason = Some(format!(
+        "the file has {found} bytes or more, expected {}",
+        sizes(accepted)
+    ));
     for form in accepted.iter().filter(|form| form.size == found) {
         reason = difference(part, form).map_err(Cause::Local)?;
         if reason.is_none() {
@@ -299,16 +317,30 @@ fn remove(part: &Path) -> Result<(), Cause> {
 }
 
 fn worth_another_try(status: StatusCode) -> bool {
-    matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
+    matches!(
+        status,
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
+    )
 }
 
 fn number(response: &Response<ureq::Body>, name: header::HeaderName) -> Option<u64> {
-    response.headers().get(name)?.to_str().ok()?.trim().parse().ok()
+    response
+        .headers()
+        .get(name)?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
 }
 
 /// The first byte and, where the server knows it, the length of the whole file.
 fn content_range(response: &Response<ureq::Body>) -> Option<(u64, Option<u64>)> {
-    let text = response.headers().get(header::CONTENT_RANGE)?.to_str().ok()?;
+    let text = response
+        .headers()
+        .get(header::CONTENT_RANGE)?
+        .to_str()
+        .ok()?;
     let (range, total) = text.trim().strip_prefix("bytes ")?.split_once('/')?;
     let (start, _) = range.split_once('-')?;
     Some((start.trim().parse().ok()?, total.trim().parse().ok()))

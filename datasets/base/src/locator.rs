@@ -41,7 +41,11 @@ impl Locator {
     /// The settings in `MENAGERIE_DATA`, `MENAGERIE_CACHE`, `MENAGERIE_OFFLINE` and
     /// `MENAGERIE_MIRROR`. An empty variable counts as unset, and `MENAGERIE_OFFLINE=0` as online.
     pub fn from_env() -> Self {
-        let folder = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let folder = |name| {
+            env::var_os(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
         let text = |name| env::var(name).ok().filter(|value| !value.is_empty());
         Self {
             data_dir: folder("MENAGERIE_DATA"),
@@ -105,7 +109,10 @@ impl Locator {
     /// # Errors
     /// [`Error::Data`] when a file is missing, [`Error::Io`] when one cannot be read.
     pub fn check(&self, set: &DataSet) -> Result<(PathBuf, Vec<Checked>)> {
-        let dir = self.own(set).or_else(|| self.cached(set)).ok_or_else(|| self.homeless(set))?;
+        let dir = self
+            .own(set)
+            .or_else(|| self.cached(set))
+            .ok_or_else(|| self.homeless(set))?;
         let absent = missing(set, &dir);
         if !absent.is_empty() {
             return Err(self.unavailable(set, "files are missing", &absent));
@@ -113,7 +120,12 @@ impl Locator {
         let checked = set
             .files
             .iter()
-            .map(|file| Ok(Checked { file: file.path, problem: problem(file, &dir)? }))
+            .map(|file| {
+                Ok(Checked {
+                    file: file.path,
+                    problem: problem(file, &dir)?,
+                })
+            })
             .collect::<Result<Vec<_>>>()?;
         Ok((dir, checked))
     }
@@ -124,7 +136,10 @@ impl Locator {
     /// As [`check`](Self::check), and [`Error::Data`] that names every file that differs.
     pub fn verify(&self, set: &DataSet) -> Result<PathBuf> {
         let (dir, checked) = self.check(set)?;
-        let problems: Vec<String> = checked.into_iter().filter_map(|file| file.problem).collect();
+        let problems: Vec<String> = checked
+            .into_iter()
+            .filter_map(|file| file.problem)
+            .collect();
         if problems.is_empty() {
             return Ok(dir);
         }
@@ -133,12 +148,18 @@ impl Locator {
             problems.join("; "),
             set.name
         );
-        Err(Error::Data { name: set.name.into(), problem })
+        Err(Error::Data {
+            name: set.name.into(),
+            problem,
+        })
     }
 
     /// The user's own folder of `set`, where there is one.
     fn own(&self, set: &DataSet) -> Option<PathBuf> {
-        self.data_dir.as_ref().map(|dir| dir.join(set.name)).filter(|dir| dir.exists())
+        self.data_dir
+            .as_ref()
+            .map(|dir| dir.join(set.name))
+            .filter(|dir| dir.exists())
     }
 
     fn cached(&self, set: &DataSet) -> Option<PathBuf> {
@@ -148,7 +169,12 @@ impl Locator {
     fn addresses(&self, set: &DataSet, file: &File) -> Vec<String> {
         match &self.mirror {
             Some(mirror) => {
-                vec![format!("{}/{}/{}", mirror.trim_end_matches('/'), set.name, file.path)]
+                vec![format!(
+                    "{}/{}/{}",
+                    mirror.trim_end_matches('/'),
+                    set.name,
+                    file.path
+                )]
             }
             None => file.urls.iter().map(ToString::to_string).collect(),
         }
@@ -188,7 +214,13 @@ impl Locator {
             }
             _ => missing
                 .iter()
-                .map(|file| format!("{} from {}", file.path, self.addresses(set, file).join(" or ")))
+                .map(|file| {
+                    format!(
+                        "{} from {}",
+                        file.path,
+                        self.addresses(set, file).join(" or ")
+                    )
+                })
                 .collect::<Vec<_>>()
                 .join(", "),
         };
@@ -201,7 +233,10 @@ impl Locator {
 
 /// The files of `set` that stand in `dir` in none of their forms.
 fn missing<'a>(set: &'a DataSet, dir: &Path) -> Vec<&'a File> {
-    set.files.iter().filter(|file| standing(file, dir).is_empty()).collect()
+    set.files
+        .iter()
+        .filter(|file| standing(file, dir).is_empty())
+        .collect()
 }
 
 /// The forms of `file` whose parts are all in `dir`.
@@ -230,15 +265,27 @@ fn problem(file: &File, dir: &Path) -> Result<Option<String>> {
 
 /// How the file at `path` differs from `part`.
 pub(crate) fn difference(path: &Path, part: &Part) -> Result<Option<String>> {
-    let size = std::fs::metadata(path).map_err(Error::io("read", path))?.len();
+    let size = std::fs::metadata(path)
+        .map_err(Error::io("read", path))?
+        .len();
     if size != part.size {
-        let text = format!("{} has {size} bytes, expected {}", path.display(), part.size);
+        let text = format!(
+            "{} has {size} bytes, expected {}",
+            path.display(),
+            part.size
+        );
         return Ok(Some(text));
     }
-    let Some(expected) = part.sha256 else { return Ok(None) };
+    let Some(expected) = part.sha256 else {
+        return Ok(None);
+    };
     let found = sha256(path)?;
-    Ok((found != expected)
-        .then(|| format!("{} has the sha256 {found}, expected {expected}", path.display())))
+    Ok((found != expected).then(|| {
+        format!(
+            "{} has the sha256 {found}, expected {expected}",
+            path.display()
+        )
+    }))
 }
 
 fn sha256(path: &Path) -> Result<String> {
@@ -252,5 +299,9 @@ fn sha256(path: &Path) -> Result<String> {
         }
         digest.update(&buffer[..read]);
     }
-    Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(digest
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
 }

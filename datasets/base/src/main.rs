@@ -57,9 +57,8 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command, locator: &Locator, out: &mut impl Write) -> Result<()> {
-    let mut line = |text: String| {
-        writeln!(out, "{text}").map_err(Error::io("write", "the standard output"))
-    };
+    let mut line =
+        |text: String| writeln!(out, "{text}").map_err(Error::io("write", "the standard output"));
     match command {
         Command::Fetch { names } => {
             for set in resolve(&names)? {
@@ -80,15 +79,25 @@ fn run(command: Command, locator: &Locator, out: &mut impl Write) -> Result<()> 
                 let bytes: u64 = set.files.iter().map(|file| file.size).sum();
                 let place = locator
                     .locate(set)
-                    .map_or("not on this machine".into(), |dir| dir.display().to_string());
-                line(format!("{:<14} {:>6.1} MB  {}", set.name, bytes as f64 / 1e6, set.title))?;
+                    .map_or("not on this machine".into(), |dir| {
+                        dir.display().to_string()
+                    });
+                line(format!(
+                    "{:<14} {:>6.1} MB  {}",
+                    set.name,
+                    bytes as f64 / 1e6,
+                    set.title
+                ))?;
                 line(format!("{:<14} {:>9}  licence: {}", "", "", set.licence))?;
                 line(format!("{:<14} {:>9}  {place}", "", ""))?;
             }
         }
         Command::Verify { names } => {
             let sets = if names.is_empty() {
-                DATA_SETS.iter().filter(|set| locator.locate(set).is_some()).collect()
+                DATA_SETS
+                    .iter()
+                    .filter(|set| locator.locate(set).is_some())
+                    .collect()
             } else {
                 resolve(&names)?
             };

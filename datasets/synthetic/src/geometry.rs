@@ -29,7 +29,10 @@ pub struct Polygon {
 impl Polygon {
     /// The quadrilateral with these corners in either sense of rotation.
     pub fn quadrilateral(corners: [Point; 4]) -> Self {
-        let mut polygon = Self { points: [[0.0; 2]; CAPACITY], len: 0 };
+        let mut polygon = Self {
+            points: [[0.0; 2]; CAPACITY],
+            len: 0,
+        };
         corners.into_iter().for_each(|corner| polygon.push(corner));
         polygon
     }
@@ -49,7 +52,10 @@ impl Polygon {
     /// Up to eight cuts of a quadrilateral are exact; further vertices are dropped.
     pub fn cut(&self, half_plane: HalfPlane) -> Self {
         let excess = |p: Point| dot(half_plane.normal, p) - half_plane.offset;
-        let mut kept = Self { points: [[0.0; 2]; CAPACITY], len: 0 };
+        let mut kept = Self {
+            points: [[0.0; 2]; CAPACITY],
+            len: 0,
+        };
         for (a, b) in self.edges() {
             let (ea, eb) = (excess(a), excess(b));
             if ea <= 0.0 {
@@ -74,13 +80,18 @@ impl Polygon {
     /// The polygon with every vertex replaced by `map` of it; `map` must keep it convex.
     pub fn map(&self, map: impl Fn(Point) -> Point) -> Self {
         let mut mapped = *self;
-        mapped.points[..self.len].iter_mut().for_each(|point| *point = map(*point));
+        mapped.points[..self.len]
+            .iter_mut()
+            .for_each(|point| *point = map(*point));
         mapped
     }
 
     fn edges(&self) -> impl Iterator<Item = (Point, Point)> + '_ {
         let points = self.points();
-        points.iter().copied().zip(points.iter().copied().cycle().skip(1))
+        points
+            .iter()
+            .copied()
+            .zip(points.iter().copied().cycle().skip(1))
     }
 
     fn push(&mut self, point: Point) {

@@ -77,7 +77,12 @@ impl Factor {
 
     fn validate(&self) -> Result<()> {
         let fail = |value: &dyn std::fmt::Debug, rule: &str| {
-            Err(Error::config(NAME, format!("factors.{}", self.name()), value, rule))
+            Err(Error::config(
+                NAME,
+                format!("factors.{}", self.name()),
+                value,
+                rule,
+            ))
         };
         if self.size() == 0 {
             return fail(&0, "a factor must have at least one value");
@@ -92,14 +97,17 @@ impl Factor {
             }
             Self::Scale(values) => (values, "must be above 0", |value| value > 0.0),
             Self::Orientation(values) => (values, "must be finite", |_| true),
-            Self::X(values) | Self::Y(values) => {
-                (values, "must lie in 0..=1", |value| (0.0..=1.0).contains(&value))
-            }
-            Self::Level(values) => {
-                (values, "must be above 0 and at most 1", |value| value > 0.0 && value <= 1.0)
-            }
+            Self::X(values) | Self::Y(values) => (values, "must lie in 0..=1", |value| {
+                (0.0..=1.0).contains(&value)
+            }),
+            Self::Level(values) => (values, "must be above 0 and at most 1", |value| {
+                value > 0.0 && value <= 1.0
+            }),
         };
-        if let Some(value) = values.iter().find(|value| !value.is_finite() || !holds(**value)) {
+        if let Some(value) = values
+            .iter()
+            .find(|value| !value.is_finite() || !holds(**value))
+        {
             return fail(value, rule);
         }
         let mut sorted = values.clone();
@@ -177,7 +185,12 @@ impl SpritesConfig {
             .map(|total| total as usize)
             .ok_or_else(|| {
                 let sizes: Vec<usize> = self.factors.iter().map(Factor::size).collect();
-                Error::config(NAME, "factors", sizes, "the grid must have fewer than 2^32 images")
+                Error::config(
+                    NAME,
+                    "factors",
+                    sizes,
+                    "the grid must have fewer than 2^32 images",
+                )
             })
     }
 
@@ -187,10 +200,9 @@ impl SpritesConfig {
     /// # Errors
     /// [`Error::Config`] with the field, the value and the rule.
     pub fn validate(&self) -> Result<()> {
-        let fail =
-            |field: &str, value: &dyn std::fmt::Debug, rule: &str| -> Result<()> {
-                Err(Error::config(NAME, field, value, rule))
-            };
+        let fail = |field: &str, value: &dyn std::fmt::Debug, rule: &str| -> Result<()> {
+            Err(Error::config(NAME, field, value, rule))
+        };
         if self.side == 0 {
             return fail("side", &self.side, "must be at least 1");
         }
@@ -199,7 +211,11 @@ impl SpritesConfig {
         }
         let canvas = self.side.saturating_mul(self.pool);
         if canvas > MAX_CANVAS {
-            return fail("side", &self.side, "side * pool must be at most 4096 pixels");
+            return fail(
+                "side",
+                &self.side,
+                "side * pool must be at most 4096 pixels",
+            );
         }
         if !(self.radius.is_finite() && self.radius > 0.0) {
             return fail("radius", &self.radius, "must be above 0");
@@ -238,8 +254,10 @@ impl SpritesConfig {
                 }
                 Factor::Orientation(values) => turned = values.iter().any(|&angle| angle != 0.0),
                 Factor::X(values) | Factor::Y(values) => {
-                    off_centre =
-                        values.iter().map(|value| (value - 0.5).abs()).fold(off_centre, f64::max);
+                    off_centre = values
+                        .iter()
+                        .map(|value| (value - 0.5).abs())
+                        .fold(off_centre, f64::max);
                 }
                 Factor::Level(_) => {}
             }
@@ -254,7 +272,13 @@ impl SpritesConfig {
         }
         let reach = shapes
             .iter()
-            .map(|shape| if turned { shape.reach() } else { shape.extent() })
+            .map(|shape| {
+                if turned {
+                    shape.reach()
+                } else {
+                    shape.extent()
+                }
+            })
             .fold(0.0, f64::max);
         let needed = 2.0 * (reach * self.radius * scales.1 + off_centre * self.travel);
         // The slack is for the rounding of figures that touch the border exactly.
@@ -272,5 +296,7 @@ impl SpritesConfig {
 /// `count` values from `first` to `last`, both included.
 fn evenly(first: f64, last: f64, count: usize) -> Vec<f64> {
     let steps = (count.max(2) - 1) as f64;
-    (0..count).map(|step| first + (last - first) * (step as f64 / steps)).collect()
+    (0..count)
+        .map(|step| first + (last - first) * (step as f64 / steps))
+        .collect()
 }

@@ -75,7 +75,12 @@ impl Sprites {
                 _ => None,
             })
             .unwrap_or_else(|| vec![Shape::Square.pieces()]);
-        Ok(Self { len: config.images()?, figures, config, images: OnceLock::new() })
+        Ok(Self {
+            len: config.images()?,
+            figures,
+            config,
+            images: OnceLock::new(),
+        })
     }
 
     /// The grid.
@@ -130,7 +135,10 @@ impl Sprites {
             );
             return Err(Error::input("factors", factors, rule));
         }
-        Ok(factors.iter().zip(&sizes).fold(0, |index, (factor, size)| index * size + factor))
+        Ok(factors
+            .iter()
+            .zip(&sizes)
+            .fold(0, |index, (factor, size)| index * size + factor))
     }
 
     /// The factors of all images in order, `[len, factors]` in row-major order.
@@ -191,7 +199,11 @@ impl Sprites {
         if index < self.len {
             return Ok(());
         }
-        Err(Error::input("sprite index", index, format!("must be below {}", self.len)))
+        Err(Error::input(
+            "sprite index",
+            index,
+            format!("must be below {}", self.len),
+        ))
     }
 
     /// The mixed-radix digits of `index`.
@@ -233,7 +245,9 @@ impl Sprites {
 
     /// Draws the image `index` over an image of zeros.
     fn draw(&self, index: usize, image: &mut [f32]) {
-        let SpritesConfig { side, pool, binary, .. } = self.config;
+        let SpritesConfig {
+            side, pool, binary, ..
+        } = self.config;
         let sprite = self.sprite(index);
         let canvas = side * pool;
         let [columns, rows] = sprite.centre.map(|at| {
@@ -245,7 +259,11 @@ impl Sprites {
         for row in rows {
             for column in columns.clone() {
                 let share = sprite.coverage(column as f64, row as f64);
-                let share = if binary { f64::from(u8::from(share >= 0.5)) } else { share };
+                let share = if binary {
+                    f64::from(u8::from(share >= 0.5))
+                } else {
+                    share
+                };
                 light[(row / pool) * side + column / pool] += share;
             }
         }
@@ -262,7 +280,10 @@ impl Sprite<'_> {
         let [cos, sin] = self.turn;
         // From the canvas into the figure's upright frame of half-width 1.
         let inward = |x: f64, y: f64| {
-            let (x, y) = ((x - self.centre[0]) / self.radius, (y - self.centre[1]) / self.radius);
+            let (x, y) = (
+                (x - self.centre[0]) / self.radius,
+                (y - self.centre[1]) / self.radius,
+            );
             [x * cos - y * sin, x * sin + y * cos]
         };
         let pixel = Polygon::quadrilateral([

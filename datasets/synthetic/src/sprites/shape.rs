@@ -78,13 +78,24 @@ impl Shape {
             Self::Heart => {
                 let (h, rise) = (HEART_DIAGONAL, heart_rise());
                 // `y` grows downwards: the square's centre lies `rise` below the centroid.
-                let side = |x: f64, y: f64| HalfPlane { normal: [x, y], offset: h + y * rise };
+                let side = |x: f64, y: f64| HalfPlane {
+                    normal: [x, y],
+                    offset: h + y * rise,
+                };
                 let lobe = |x: f64| {
-                    let cut = HalfPlane { normal: [-x, 1.0], offset: rise - h };
+                    let cut = HalfPlane {
+                        normal: [-x, 1.0],
+                        offset: rise - h,
+                    };
                     let radius = h * FRAC_1_SQRT_2;
                     Piece::ellipse([x * h / 2.0, rise - h / 2.0], [radius, radius], Some(cut))
                 };
-                let square = [side(1.0, 1.0), side(-1.0, 1.0), side(-1.0, -1.0), side(1.0, -1.0)];
+                let square = [
+                    side(1.0, 1.0),
+                    side(-1.0, 1.0),
+                    side(-1.0, -1.0),
+                    side(1.0, -1.0),
+                ];
                 vec![Piece::Convex(square), lobe(1.0), lobe(-1.0)]
             }
         }
@@ -104,16 +115,32 @@ pub(super) enum Piece {
     /// Where four half-planes meet.
     Convex([HalfPlane; 4]),
     /// An ellipse with axes along the figure's, or what a half-plane leaves of it.
-    Ellipse { centre: Point, axes: Point, cut: Option<HalfPlane> },
+    Ellipse {
+        centre: Point,
+        axes: Point,
+        cut: Option<HalfPlane>,
+    },
 }
 
 impl Piece {
     fn rectangle(x: [f64; 2], y: [f64; 2]) -> Self {
         Self::Convex([
-            HalfPlane { normal: [1.0, 0.0], offset: x[1] },
-            HalfPlane { normal: [-1.0, 0.0], offset: -x[0] },
-            HalfPlane { normal: [0.0, 1.0], offset: y[1] },
-            HalfPlane { normal: [0.0, -1.0], offset: -y[0] },
+            HalfPlane {
+                normal: [1.0, 0.0],
+                offset: x[1],
+            },
+            HalfPlane {
+                normal: [-1.0, 0.0],
+                offset: -x[0],
+            },
+            HalfPlane {
+                normal: [0.0, 1.0],
+                offset: y[1],
+            },
+            HalfPlane {
+                normal: [0.0, -1.0],
+                offset: -y[0],
+            },
         ])
     }
 
@@ -136,9 +163,8 @@ impl Piece {
             }
             Self::Ellipse { centre, axes, cut } => {
                 let rest = cut.map_or(*polygon, |half_plane| polygon.cut(half_plane));
-                let round = rest.map(|p| {
-                    [(p[0] - centre[0]) / axes[0], (p[1] - centre[1]) / axes[1]]
-                });
+                let round =
+                    rest.map(|p| [(p[0] - centre[0]) / axes[0], (p[1] - centre[1]) / axes[1]]);
                 round.area_in_unit_disc() * axes[0] * axes[1]
             }
         }

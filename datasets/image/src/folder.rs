@@ -1,0 +1,231 @@
+//! Folders of PNG and JPEG files.
+
+use crate::ImageSet;
+use image::{DynamicImage, ImageReader, imageops::FilterType};
+use menagerie_core::{Error, Result};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+use walkdir::{DirEntry, WalkDir};
+
+/// What becomes of the files in a folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FolderConfig {
+    /// 1 for grey (Rec. 709 luma), 3 for red, green and blue. Transparency is dropped.
+    pub channels: usize,
+    /// `[height, width]` to bring every image to: scaled (triangle filter) until it covers the
+    /// size, then cropped to its centre. `None` keeps the images as they are, so that all must have
+    /// the size of the first one.
+    pub size: Option<[usize; 2]>,
+}
+
+impl Default for FolderConfig {
+    /// Colour images of their own size.
+    fn default() -> Self {
+        Self {
+            channels: 3,
+            size: None,
+        }
+    }
+}
+
+/// What [`folder`](fn@folder) read and what it left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FolderReport {
+    /// The files of the set's images, in the set's order.
+    pub read: Vec<PathBuf>,
+    /// The image files that were left out, in the order of their names, and why.
+    pub skipped: Vec<(PathBuf, String)>,
+}
+
+impl fmt::Display for FolderReport {
+    /// A line for the count and one for each file that was left out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} images read, {} skipped",
+            self.read.len(),
+            self.skipped.len()
+        )?;
+        self.skipped
+            .iter()
+            .try_for_each(|(path, reason)| write!(f, "\nskipped {}: {reason}", path.display()))
+    }
+}
+
+/// The largest side that images are brought to.
+const MAX_SIDE: usize = 1 << 14;
+
+/// Reads the images below `dir`.
+///
+/// Each sub-folder that holds an image file at any depth is a class; classes are numbered in the
+/// order of their names, files ordered by their paths. Without such a sub-folder the images of `dir`
+/// itself are an unlabelled set. Files are images by extension (`png`, `jpg`, `jpeg`) and decoded by
+/// content; hidden files are ignored. A file that cannot be decoded is left out and reported.
+///
+/// # Errors
+/// [`Error::Input`] for an impossible configuration, [`Error::Io`] for a folder that cannot be read,
+/// [`Error::Format`] where no image could be read.
+pub fn folder(dir: &Path, config: &FolderConfig) -> Result<(ImageSet, FolderReport)> {
+    if !matches!(config.channels, 1 | 3) {
+        return Err(Error::input(
+            "channels",
+            config.channels,
+            "must be 1 (grey) or 3 (colour)",
+        ));
+    }
+    if config
+        .size
+        .is_some_and(|size| size.iter().any(|side| !(1..=MAX_SIDE).contains(side)))
+    {
+        return Err(Error::input(
+            "size",
+            config.size,
+            "both sides must lie in 1..=16384",
+        ));
+    }
+    let mut report = FolderReport::default();
+    let mut pixels = Vec::new();
+    let mut labels = Vec::new();
+    let mut size = config.size;
+    let listing = list(dir)?;
+    for (class, path) in listing.files {
+        match decode(&path, config, size) {
+            Ok((image, found)) => {
+                size = Some(found);
+                pixels.extend_from_slice(&image);
+                labels.extend(class);
+                report.read.push(path);
+            }
+            Err(reason) => report.skipped.push((path, reason)),
+        }
+    }
+    for path in listing.outside {
+        report
+            .skipped
+            .push((path, "lies outside of the class folders".into()));
+    }
+    report.skipped.sort();
+    let Some([height, width]) = size.filter(|_| !report.read.is_empty()) else {
+        let problem = match report.skipped.first() {
+            Some((path, reason)) => format!(
+                "none of its {} image files can be read; {}: {reason}",
+                report.skipped.len(),
+                path.display()
+            ),
+            None => "holds no .png, .jpg or .jpeg file".into(),
+        };
+        return Err(Error::format(dir, problem));
+    };
+    let set = ImageSet::new(
+        pixels,
+        [config.channels, height, width],
+        labels,
+        listing.classes,
+    )?;
+    Ok((set, report))
+}
+
+struct Listing {
+    classes: Vec<String>,
+    /// Image files with their class, `None` where there are no classes.
+    files: Vec<(Option<usize>, PathBuf)>,
+    /// Image files beside the class folders.
+    outside: Vec<PathBuf>,
+}
+
+fn list(dir: &Path) -> Result<Listing> {
+    let mut listing = Listing {
+        classes: Vec::new(),
+        files: Vec::new(),
+        outside: Vec::new(),
+    };
+    let walk = WalkDir::new(dir)
+        .min_depth(1)
+        .follow_links(true)
+        .sort_by_file_name();
+    for entry in walk.into_iter().filter_entry(|entry| !is_hidden(entry)) {
+        let entry = entry.map_err(|error| {
+            let path = error.path().unwrap_or(dir).to_path_buf();
+            Error::io("read", path)(error.into())
+        })?;
+        if !entry.file_type().is_file() || !is_image(entry.path()) {
+            continue;
+        }
+        let class = entry
+            .path()
+            .strip_prefix(dir)
+            .ok()
+            .filter(|_| entry.depth() > 1)
+            .and_then(|below| below.components().next())
+            .map(|folder| folder.as_os_str().to_string_lossy().into_owned());
+        match class {
+            None => listing.outside.push(entry.into_path()),
+            Some(class) => {
+                // Entries come folder by folder, so a new name is a new class.
+                if listing.classes.last() != Some(&class) {
+                    listing.classes.push(class);
+                }
+                listing
+                    .files
+                    .push((Some(listing.classes.len() - 1), entry.into_path()));
+            }
+        }
+    }
+    if listing.classes.is_empty() {
+        listing.files = listing.outside.drain(..).map(|path| (None, path)).collect();
+    }
+    Ok(listing)
+}
+
+fn is_hidden(entry: &DirEntry) -> bool {
+    entry.depth() > 0 && entry.file_name().to_string_lossy().starts_with('.')
+}
+
+fn is_image(path: &Path) -> bool {
+    let extension = path
+        .extension()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .to_lowercase();
+    matches!(extension.as_str(), "png" | "jpg" | "jpeg")
+}
+
+/// Pixels `[channels, height, width]` and `[height, width]`, or why there are none.
+fn decode(
+    path: &Path,
+    config: &FolderConfig,
+    size: Option<[usize; 2]>,
+) -> Result<(Vec<u8>, [usize; 2]), String> {
+    let image = ImageReader::open(path)
+        .and_then(ImageReader::with_guessed_format)
+        .map_err(|error| error.to_string())?
+        .decode()
+        .map_err(|error| error.to_string())?;
+    let image = match config.size {
+        Some([height, width]) => {
+            image.resize_to_fill(width as u32, height as u32, FilterType::Triangle)
+        }
+        None => image,
+    };
+    let found = [image.height() as usize, image.width() as usize];
+    if let Some(expected) = size.filter(|expected| *expected != found) {
+        return Err(format!(
+            "is {}x{} pixels, but the images before it are {}x{}",
+            found[1], found[0], expected[1], expected[0]
+        ));
+    }
+    Ok((planes(&image, config.channels), found))
+}
+
+/// From interleaved to planar.
+fn planes(image: &DynamicImage, channels: usize) -> Vec<u8> {
+    if channels == 1 {
+        return image.to_luma8().into_raw();
+    }
+    let interleaved = image.to_rgb8().into_raw();
+    (0..channels)
+        .flat_map(|channel| interleaved.iter().skip(channel).step_by(channels).copied())
+        .collect()
+}
