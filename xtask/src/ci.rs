@@ -1,0 +1,208 @@
+//! `cargo xtask ci`: everything that must hold before a change goes in.
+
+use crate::{
+    args::Args,
+    docs,
+    fault::Result,
+    parity::{self, Plan, Tally},
+    process, tch_env, tidy,
+    workspace::Workspace,
+};
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
+
+/// The README's test command: unit, integration and doctests of every crate on the default
+/// backend, and the parity harness of each family over its own fixtures.
+///
+/// # Errors
+/// As [`process::run`].
+pub fn test(workspace: &Workspace, _: &Args) -> Result<u8> {
+    process::run(&mut test_command(workspace))
+}
+
+fn test_command(workspace: &Workspace) -> Command {
+    let mut command = process::cargo_at_root(workspace);
+    command.args(["test", "--workspace", "--no-fail-fast"]);
+    command
+}
+
+/// Runs every check, also after one has failed, and closes with a table and the sum of all tests.
+///
+/// # Errors
+/// [`crate::fault::Fault::Failed`] if `cargo` itself cannot be started.
+pub fn run(workspace: &Workspace, args: &Args) -> Result<u8> {
+    let none = Args::default();
+    let mut log = Log::default();
+    let cargo = |words: &str| {
+        let mut command = process::cargo_at_root(workspace);
+        command.args(words.split(' '));
+        command
+    };
+    log.step("format", |_| process::run(&mut cargo("fmt --all --check")));
+    log.step("tidy", |_| tidy::run(workspace, &none));
+    log.step("docs", |_| {
+        docs::run(workspace, &Args::with_flag("--check"))
+    });
+    log.step("clippy", |_| {
+        process::run(&mut cargo(
+            "clippy --workspace --all-targets -- -D warnings",
+        ))
+    });
+    log.step("rustdoc", |_| {
+        process::run(cargo("doc --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings"))
+    });
+    log.step("test", |tests| {
+        process::tee(&mut test_command(workspace), |line| tests.count(line))
+    });
+    // One more build of Burn serves both legs.
+    let tch = !args.flag("--no-tch");
+    if tch {
+        log.step("tch-env", |_| match tch_env::is_ready(workspace) {
+            true => Ok(0),
+            false => tch_env::install_default(workspace).map(|()| 0),
+        });
+    }
+    let devices = if tch {
+        &["ndarray", "tch"][..]
+    } else {
+        &["ndarray"]
+    };
+    for device in devices {
+        log.step(&format!("parity on {device}"), |tests| {
+            let plan = Plan {
+                slugs: &[],
+                dir: None,
+                device,
+                features: devices.to_vec(),
+            };
+            let (code, tally) = parity::execute(workspace, &plan)?;
+            tests.add(tally);
+            Ok(code)
+        });
+    }
+    print!("\n{}", log.closing());
+    Ok(u8::from(log.has_failed()))
+}
+
+/// The numbers of tests so far.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Tests {
+    passed: usize,
+    failed: usize,
+    ignored: usize,
+}
+
+impl Tests {
+    fn add(&mut self, tally: Tally) {
+        self.passed += tally.passed;
+        self.failed += tally.failed;
+    }
+
+    /// Adds what a closing line of a test binary or of a parity harness says.
+    fn count(&mut self, line: &str) {
+        if let Some(tally) = parity::closing_line(line) {
+            self.add(tally);
+        } else if let Some((_, counts)) = line
+            .strip_prefix("test result: ")
+            .and_then(|rest| rest.split_once(". "))
+        {
+            for count in counts.split("; ") {
+                match count.split_once(' ') {
+                    Some((n, "passed")) => self.passed += n.parse().unwrap_or(0),
+                    Some((n, "failed")) => self.failed += n.parse().unwrap_or(0),
+                    Some((n, "ignored")) => self.ignored += n.parse().unwrap_or(0),
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+/// What happened in each step.
+#[derive(Default)]
+struct Log {
+    steps: Vec<(String, bool, Duration)>,
+    tests: Tests,
+}
+
+impl Log {
+    fn step(&mut self, name: &str, work: impl FnOnce(&mut Tests) -> Result<u8>) {
+        println!("\n== {name}");
+        let began = Instant::now();
+        let good = match work(&mut self.tests) {
+            Ok(code) => code == 0,
+            Err(fault) => {
+                println!("error: {fault}");
+                false
+            }
+        };
+        self.steps.push((name.to_owned(), good, began.elapsed()));
+    }
+
+    fn has_failed(&self) -> bool {
+        self.steps.iter().any(|(_, good, _)| !good)
+    }
+
+    /// A line per step, then a line in the form of a test binary's.
+    fn closing(&self) -> String {
+        let mut table = crate::table::Table::new(&["step", "result", "time"]);
+        for (name, good, time) in &self.steps {
+            let result = if *good { "ok" } else { "FAILED" };
+            table.row([name, result, &format!("{:.0} s", time.as_secs_f64())]);
+        }
+        let Tests {
+            passed,
+            failed,
+            ignored,
+        } = self.tests;
+        let result = if self.has_failed() { "FAILED" } else { "ok" };
+        format!(
+            "{}\ntest result: {result}. {passed} passed; {failed} failed; {ignored} ignored\n",
+            table.to_text()
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closing_lines_of_both_kinds_are_added() {
+        let mut tests = Tests::default();
+        for line in [
+            "running 3 tests",
+            "test result: ok. 12 passed; 0 failed; 2 ignored; 0 measured; 0 filtered out; finished",
+            "9 passed, 1 failed",
+            "test result: FAILED. 1 passed; 4 failed; 0 ignored; 0 measured; 0 filtered out",
+        ] {
+            tests.count(line);
+        }
+        let expected = Tests {
+            passed: 22,
+            failed: 5,
+            ignored: 2,
+        };
+        assert_eq!(tests, expected);
+    }
+
+    #[test]
+    fn the_closing_line_tells_of_any_failed_step() {
+        let mut log = Log::default();
+        log.step("format", |_| Ok(0));
+        assert!(
+            log.closing()
+                .ends_with("\ntest result: ok. 0 passed; 0 failed; 0 ignored\n")
+        );
+        log.step("test", |tests| {
+            tests.count("3 passed, 0 failed");
+            Ok(101)
+        });
+        assert!(log.has_failed());
+        let closing = log.closing();
+        assert!(closing.contains("test    FAILED  0 s\n"), "{closing}");
+        assert!(closing.ends_with("\ntest result: FAILED. 3 passed; 0 failed; 0 ignored\n"));
+    }
+}

@@ -1,0 +1,74 @@
+//! `cargo xtask gallery`: a page with one picture per system.
+
+use crate::{
+    args::Args,
+    descriptor::{self, System},
+    fault::{Fault, Result},
+    workspace::Workspace,
+};
+
+const GALLERY: &str = "GALLERY.md";
+
+/// Writes `GALLERY.md`; with `--check` compares it.
+///
+/// # Errors
+/// [`Fault::Failed`] if the check fails or the file cannot be written.
+pub fn run(workspace: &Workspace, args: &Args) -> Result<u8> {
+    let text = page(workspace, &descriptor::systems(workspace)?);
+    if workspace.read_or_empty(GALLERY) == text {
+        println!("{GALLERY}: up to date");
+    } else if args.flag("--check") {
+        return Err(Fault::failed(format!(
+            "{GALLERY}: stale: run `cargo xtask gallery`"
+        )));
+    } else {
+        workspace.write(GALLERY, &text)?;
+        println!("wrote {GALLERY}");
+    }
+    Ok(0)
+}
+
+/// Whether a gallery was committed and no longer shows what is there.
+pub fn is_stale(workspace: &Workspace, systems: &[System]) -> bool {
+    workspace.exists(GALLERY) && workspace.read_or_empty(GALLERY) != page(workspace, systems)
+}
+
+fn page(workspace: &Workspace, systems: &[System]) -> String {
+    let mut text = String::from(
+        "# Gallery\n\nEvery picture comes from `cargo xtask reproduce <system>` on procedural or \
+         public data.\n",
+    );
+    for system in systems {
+        text += &format!(
+            "\n## {}\n\n[{}]({}): {}.\n",
+            system.slug, system.title, system.paper_url, system.summary
+        );
+        let picture = format!("docs/gallery/{}.png", system.slug);
+        if workspace.exists(&picture) {
+            text += &format!("\n![{}]({picture})\n", system.summary);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::descriptor::{read, tests::SOURCE};
+
+    #[test]
+    fn a_picture_is_shown_where_there_is_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let workspace = Workspace::at(dir.path());
+        let systems = [read("a.rs", SOURCE).unwrap().unwrap()];
+        let without = page(&workspace, &systems);
+        assert!(without.contains("\n## line-fit\n"));
+        assert!(!without.contains("!["));
+        assert!(!is_stale(&workspace, &systems));
+        workspace.write(GALLERY, &without).unwrap();
+        workspace.write("docs/gallery/line-fit.png", "").unwrap();
+        assert!(is_stale(&workspace, &systems));
+        let with = page(&workspace, &systems);
+        assert!(with.ends_with("\n![a line](docs/gallery/line-fit.png)\n"));
+    }
+}

@@ -1,0 +1,110 @@
+//! Child processes.
+
+use crate::{
+    fault::{Fault, Result},
+    workspace::Workspace,
+};
+use std::{
+    env,
+    io::{BufRead, BufReader, Write},
+    process::{Command, ExitStatus, Stdio},
+};
+
+/// The `cargo` that runs this program.
+pub fn cargo() -> Command {
+    Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// The same `cargo`, working at the root of the workspace.
+pub fn cargo_at_root(workspace: &Workspace) -> Command {
+    let mut command = cargo();
+    command.current_dir(workspace.path(""));
+    command
+}
+
+/// Runs to the end and gives the exit code.
+///
+/// # Errors
+/// [`Fault::Failed`] if the program cannot be started.
+pub fn run(command: &mut Command) -> Result<u8> {
+    command.status().map(code).map_err(cannot_start(command))
+}
+
+/// Runs to the end, shows the standard output, and hands each of its lines to `each`.
+///
+/// # Errors
+/// [`Fault::Failed`] if the program cannot be started.
+pub fn tee(command: &mut Command, mut each: impl FnMut(&str)) -> Result<u8> {
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(cannot_start(command))?;
+    if let Some(output) = child.stdout.take() {
+        let mut output = BufReader::new(output);
+        let mut line = Vec::new();
+        while output.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
+            // A closed terminal must not stop the child.
+            let _ = std::io::stdout().write_all(&line);
+            each(String::from_utf8_lossy(&line).trim_end());
+            line.clear();
+        }
+    }
+    child.wait().map(code).map_err(cannot_start(command))
+}
+
+/// Runs to the end out of sight; the standard output if the program succeeded.
+pub fn output(command: &mut Command) -> Option<String> {
+    let output = command.stderr(Stdio::null()).output().ok()?;
+    let text = || String::from_utf8_lossy(&output.stdout).into_owned();
+    output.status.success().then(text)
+}
+
+/// The exit code as a shell shows it: 128 and the number of the signal for a killed program.
+fn code(status: ExitStatus) -> u8 {
+    #[cfg(unix)]
+    if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
+        return 128u8.saturating_add(signal.unsigned_abs().min(127) as u8);
+    }
+    status
+        .code()
+        .and_then(|code| u8::try_from(code).ok())
+        .unwrap_or(1)
+}
+
+fn cannot_start(command: &Command) -> impl FnOnce(std::io::Error) -> Fault {
+    let program = command.get_program().to_string_lossy().into_owned();
+    move |error| Fault::failed(format!("cannot start `{program}`: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn codes_and_lines_come_through() {
+        let shell = |script: &str| {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]);
+            command
+        };
+        assert_eq!(run(&mut shell("exit 7")), Ok(7));
+        assert_eq!(run(&mut shell("kill -9 $$")), Ok(137));
+        let mut lines = Vec::new();
+        let code = tee(&mut shell("echo one; printf two; exit 3"), |line| {
+            lines.push(line.to_owned())
+        });
+        assert_eq!(
+            (code, lines),
+            (Ok(3), vec!["one".to_owned(), "two".to_owned()])
+        );
+        assert_eq!(output(&mut shell("echo x")).as_deref(), Some("x\n"));
+        assert_eq!(output(&mut shell("echo x; exit 1")), None);
+        let error = run(&mut Command::new("no-such-program")).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("cannot start `no-such-program`: ")
+        );
+    }
+}
