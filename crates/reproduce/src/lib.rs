@@ -1,1 +1,124 @@
-//! Stub.
+//! One recipe per paper: data, configuration, run and verdict.
+//!
+//! ```text
+//! cargo xtask reproduce qlae
+//! ```
+//!
+//! runs the [`Recipe`] of the slug on a small scale: the paper's method against the baseline it
+//! compares with, at equal budget. The report (Markdown, JSON, one HTML file) lands in the run
+//! folder; a decided claim that is *not met* ends the program with exit code 1.
+
+pub mod cluster;
+pub mod representation;
+
+use burn::tensor::Device;
+use menagerie_core::{Error, Result, System};
+use menagerie_report::Report;
+use std::path::{Path, PathBuf};
+
+/// Every recipe, by family and slug.
+pub const RECIPES: &[Recipe] = &[cluster::prototype_net::RECIPE, representation::qlae::RECIPE];
+
+/// How a paper is reproduced.
+#[derive(Clone, Copy)]
+pub struct Recipe {
+    /// The system's descriptor.
+    pub system: &'static System,
+    /// Runs the experiment and reports it.
+    pub run: fn(&Context) -> anyhow::Result<Report>,
+}
+
+/// How large the experiment is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Scale {
+    /// The card's small-scale experiment: within 10 minutes on two cores.
+    #[default]
+    Small,
+    /// The paper's full recipe.
+    Paper,
+}
+
+/// What a recipe is given.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// Where tensors live, without autodiff.
+    pub device: Device,
+    /// The first seed; recipes with several seeds count up from it.
+    pub seed: u64,
+    /// How large the experiment is.
+    pub scale: Scale,
+    /// The run folder; it exists.
+    pub out: PathBuf,
+    /// Whether arms that are there are continued.
+    pub resume: bool,
+}
+
+/// The recipe of `slug`.
+///
+/// # Errors
+/// [`Error::Unknown`], which suggests the nearest slugs.
+pub fn find(slug: &str) -> Result<&'static Recipe> {
+    RECIPES
+        .iter()
+        .find(|recipe| recipe.system.slug == slug)
+        .ok_or_else(|| {
+            Error::unknown("system", slug, RECIPES.iter().map(|recipe| recipe.system.slug))
+        })
+}
+
+/// Makes `out` ready for a run: a folder with an earlier run is kept under a numbered name unless
+/// it is to be resumed.
+///
+/// # Errors
+/// [`Error::Io`] if the folder cannot be made, written or renamed.
+pub fn prepare(out: &Path, resume: bool) -> Result<Option<PathBuf>> {
+    let occupied = out.read_dir().is_ok_and(|mut entries| entries.next().is_some());
+    let mut kept = None;
+    if occupied && !resume {
+        let name = out.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let old = (1..)
+            .map(|n| out.with_file_name(format!("{name}.{n}")))
+            .find(|path| !path.exists());
+        if let Some(old) = old {
+            std::fs::rename(out, &old).map_err(Error::io("move the earlier run", out))?;
+            kept = Some(old);
+        }
+    }
+    menagerie_core::fs::create_dir(out)?;
+    Ok(kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_slug_suggests_the_nearest() {
+        let error = find("prototypenet").err().map(|error| error.to_string());
+        assert_eq!(
+            error.as_deref(),
+            Some("unknown system `prototypenet`; did you mean `prototype-net`?")
+        );
+        assert!(find("qlae").is_ok());
+    }
+
+    #[test]
+    fn an_earlier_run_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("qlae");
+        assert_eq!(prepare(&out, false).unwrap(), None);
+        std::fs::write(out.join("report.md"), "first").unwrap();
+        assert_eq!(prepare(&out, true).unwrap(), None);
+        assert_eq!(prepare(&out, false).unwrap(), Some(dir.path().join("qlae.1")));
+        assert!(dir.path().join("qlae.1/report.md").is_file());
+        assert_eq!(out.read_dir().unwrap().count(), 0);
+    }
+
+    #[test]
+    fn recipes_and_descriptors_agree() {
+        for recipe in RECIPES {
+            assert!(!recipe.system.claims.is_empty(), "{}", recipe.system.slug);
+            assert!(std::ptr::eq(find(recipe.system.slug).unwrap(), recipe));
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Recipes of `menagerie-cluster`.
+
+pub mod prototype_net;

@@ -1,0 +1,3 @@
+//! Recipes of `menagerie-representation`.
+
+pub mod qlae;
