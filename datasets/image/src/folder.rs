@@ -14,9 +14,9 @@ use walkdir::{DirEntry, WalkDir};
 pub struct FolderConfig {
     /// 1 for grey (Rec. 709 luma), 3 for red, green and blue. Transparency is dropped.
     pub channels: usize,
-    /// `[height, width]` to bring every image to: scaled (triangle filter) until it covers the
-    /// size, then cropped to its centre. `None` keeps the images as they are, so that all must have
-    /// the size of the first one.
+    /// `[height, width]` to bring every image to: cropped to the centre of these proportions, then
+    /// scaled (triangle filter). `None` keeps the images as they are, so that all must have the size
+    /// of the first one.
     pub size: Option<[usize; 2]>,
 }
 
@@ -204,9 +204,7 @@ fn decode(
         .decode()
         .map_err(|error| error.to_string())?;
     let image = match config.size {
-        Some([height, width]) => {
-            image.resize_to_fill(width as u32, height as u32, FilterType::Triangle)
-        }
+        Some(size) => fill(&image, size),
         None => image,
     };
     let found = [image.height() as usize, image.width() as usize];
@@ -217,6 +215,23 @@ fn decode(
         ));
     }
     Ok((planes(&image, config.channels), found))
+}
+
+/// The central part of `image` with the proportions of `[height, width]`, scaled to it.
+fn fill(image: &DynamicImage, [height, width]: [usize; 2]) -> DynamicImage {
+    let (rows, columns) = (u64::from(image.height()), u64::from(image.width()));
+    let (height, width) = (height as u64, width as u64);
+    // Cropping comes first: a thin image scaled to cover the size would take any amount of memory.
+    let crop_rows = (columns * height / width).clamp(1, rows);
+    let crop_columns = (rows * width / height).clamp(1, columns);
+    image
+        .crop_imm(
+            ((columns - crop_columns) / 2) as u32,
+            ((rows - crop_rows) / 2) as u32,
+            crop_columns as u32,
+            crop_rows as u32,
+        )
+        .resize_exact(width as u32, height as u32, FilterType::Triangle)
 }
 
 /// From interleaved to planar.
