@@ -61,8 +61,8 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<u8> {
             ]);
         }
     }
-    println!("\n{}", table.to_text());
-    println!("medians on {THREADS} threads; a ratio below 1 means that ours is faster");
+    say!("\n{}", table.to_text());
+    say!("medians on {THREADS} threads; a ratio below 1 means that ours is faster");
     Ok(0)
 }
 

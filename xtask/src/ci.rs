@@ -82,7 +82,7 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<u8> {
             Ok(code)
         });
     }
-    print!("\n{}", log.closing());
+    say!("\n{}", log.closing().trim_end());
     Ok(u8::from(log.has_failed()))
 }
 
@@ -129,12 +129,12 @@ struct Log {
 
 impl Log {
     fn step(&mut self, name: &str, work: impl FnOnce(&mut Tests) -> Result<u8>) {
-        println!("\n== {name}");
+        say!("\n== {name}");
         let began = Instant::now();
         let good = match work(&mut self.tests) {
             Ok(code) => code == 0,
             Err(fault) => {
-                println!("error: {fault}");
+                say!("error: {fault}");
                 false
             }
         };

@@ -22,16 +22,16 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<u8> {
     let systems = descriptor::systems(workspace)?;
     if let Some(folder) = args.path("--record") {
         let file = verdicts::record(workspace, &systems, &folder)?;
-        println!("wrote {file}");
+        say!("wrote {file}");
     }
     let (old, new) = renewed(workspace, &systems)?;
     if old == new {
-        println!("{README}: up to date");
+        say!("{README}: up to date");
     } else if args.flag("--check") {
         return Err(Fault::failed(format!("{README}: {STALE}")));
     } else {
         workspace.write(README, &new)?;
-        println!("wrote {README}");
+        say!("wrote {README}");
     }
     Ok(0)
 }

@@ -16,14 +16,14 @@ const GALLERY: &str = "GALLERY.md";
 pub fn run(workspace: &Workspace, args: &Args) -> Result<u8> {
     let text = page(workspace, &descriptor::systems(workspace)?);
     if workspace.read_or_empty(GALLERY) == text {
-        println!("{GALLERY}: up to date");
+        say!("{GALLERY}: up to date");
     } else if args.flag("--check") {
         return Err(Fault::failed(format!(
             "{GALLERY}: stale: run `cargo xtask gallery`"
         )));
     } else {
         workspace.write(GALLERY, &text)?;
-        println!("wrote {GALLERY}");
+        say!("wrote {GALLERY}");
     }
     Ok(0)
 }

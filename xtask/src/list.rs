@@ -25,9 +25,9 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<u8> {
         table.row([system.slug, system.family, state, summary, system.title]);
     }
     if args.flag("--json") {
-        println!("{:#}", Value::from(values));
+        say!("{:#}", Value::from(values));
     } else {
-        print!("{}", table.to_text());
+        say!("{}", table.to_text().trim_end());
     }
     Ok(0)
 }

@@ -4,11 +4,12 @@
 //! Burn, so it builds in seconds. A wrong argument ends it with exit code 2, a failure with 1; the
 //! exit code of a program that it starts is passed on.
 
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a program talks on its terminal"
-)]
+/// Prints a line. Unlike `println!` it does not panic when nobody reads any more.
+macro_rules! say {
+    ($($arguments:tt)*) => {
+        $crate::process::show(format!("{}\n", format_args!($($arguments)*)).as_bytes())
+    };
+}
 
 mod args;
 mod bench;
@@ -34,7 +35,7 @@ mod workspace;
 
 use args::{Args, Spec};
 use fault::{Fault, Result};
-use std::{env, process::ExitCode};
+use std::{env, io::Write, process::ExitCode};
 use workspace::Workspace;
 
 /// One word of the command line and what it does.
@@ -166,7 +167,7 @@ fn main() -> ExitCode {
     match dispatch(&words) {
         Ok(code) => ExitCode::from(code),
         Err(fault) => {
-            eprintln!("error: {fault}");
+            let _ = writeln!(std::io::stderr(), "error: {fault}");
             ExitCode::from(fault.exit_code())
         }
     }
@@ -174,11 +175,11 @@ fn main() -> ExitCode {
 
 fn dispatch(words: &[String]) -> Result<u8> {
     let Some((name, rest)) = words.split_first() else {
-        print!("{}", help());
+        say!("{}", help());
         return Ok(2);
     };
     if ["help", "-h", "--help"].contains(&name.as_str()) {
-        print!("{}", help());
+        say!("{}", help());
         return Ok(0);
     }
     if name == "data" {
@@ -203,9 +204,11 @@ fn dispatch(words: &[String]) -> Result<u8> {
         return Err(Fault::unknown("command", name, &known));
     };
     if rest.iter().any(|word| word == "-h" || word == "--help") {
-        println!(
+        say!(
             "cargo xtask {} {}\n{}",
-            command.name, command.usage, command.about
+            command.name,
+            command.usage,
+            command.about
         );
         return Ok(0);
     }
@@ -219,7 +222,7 @@ fn help() -> String {
         let usage = format!("{} {}", command.name, command.usage);
         text += &format!("  {}\n      {}\n", usage.trim_end(), command.about);
     }
-    text + "  data fetch|list|verify …\n      data sets: what is here, what is missing\n"
+    text + "  data fetch|list|verify …\n      data sets: what is here, what is missing"
 }
 
 #[cfg(test)]

@@ -63,7 +63,7 @@ pub fn execute(workspace: &Workspace, plan: &Plan) -> Result<(u8, Tally)> {
     }
     let mut tally = Tally::default();
     let mut code = 0;
-    let jobs = match &plan.dir {
+    let jobs: Vec<Job> = match &plan.dir {
         Some(dir) if plan.slugs.is_empty() => {
             if !dir.is_dir() {
                 return Err(Fault::usage(format!(
@@ -81,7 +81,7 @@ pub fn execute(workspace: &Workspace, plan: &Plan) -> Result<(u8, Tally)> {
             let (jobs, unclaimed) = sort(&systems, &found);
             for fixture in unclaimed {
                 let path = fixture.path.strip_prefix(dir).unwrap_or(&fixture.path);
-                println!(
+                say!(
                     "FAIL  {}: no family claims `{}`",
                     path.display(),
                     fixture.slug
@@ -92,9 +92,12 @@ pub fn execute(workspace: &Workspace, plan: &Plan) -> Result<(u8, Tally)> {
         }
         _ => requested(&systems, plan.slugs),
     };
-    for (package, slugs) in jobs {
+    for (packages, slugs) in jobs {
         let mut command = process::cargo_at_root(workspace);
-        command.args(["test", "--package", &package, "--test", "parity"]);
+        command.args(["test", "--test", "parity", "--no-fail-fast"]);
+        for package in &packages {
+            command.args(["--package", package]);
+        }
         if !plan.features.is_empty() {
             command.args(["--features", &plan.features.join(",")]);
         }
@@ -106,57 +109,61 @@ pub fn execute(workspace: &Workspace, plan: &Plan) -> Result<(u8, Tally)> {
             command.arg("--dir").arg(dir);
         }
         command.args(["--device", plan.device]);
-        let mut closing = None;
+        let mut closed = 0;
         let child = process::tee(&mut command, |line| {
-            closing = closing_line(line).or(closing);
-        })?;
-        match closing {
-            Some(family) => {
+            if let Some(family) = closing_line(line) {
+                closed += 1;
                 tally.passed += family.passed;
                 tally.failed += family.failed;
             }
-            None => println!("FAIL  {package}: the harness ended without a result"),
+        })?;
+        if closed < packages.len() {
+            say!(
+                "FAIL  {}: a harness ended without a result",
+                packages.join(", ")
+            );
         }
         code = code.max(child);
     }
-    println!("\n{} passed, {} failed", tally.passed, tally.failed);
+    say!("\n{} passed, {} failed", tally.passed, tally.failed);
     let failed = tally.failed > 0 || code > 0;
     Ok((if code == 2 { 2 } else { u8::from(failed) }, tally))
 }
 
-type Jobs = BTreeMap<String, Vec<String>>;
+/// The packages of one `cargo test`, and the slugs that their harnesses are given.
+type Job = (Vec<String>, Vec<String>);
 
-/// The packages that own the fixtures with their slugs, and the fixtures that nobody owns.
-fn sort<'a>(systems: &[System], fixtures: &'a [Fixture]) -> (Jobs, Vec<&'a Fixture>) {
-    let mut jobs = Jobs::new();
-    let mut unclaimed = Vec::new();
-    for fixture in fixtures {
-        match systems.iter().find(|system| system.slug == fixture.slug) {
-            Some(system) => {
-                let slugs = jobs.entry(system.package()).or_default();
-                if !slugs.contains(&system.slug) {
-                    slugs.push(system.slug.clone());
-                }
-            }
-            None => unclaimed.push(fixture),
-        }
-    }
+/// A job per package that owns fixtures, and the fixtures that nobody owns.
+fn sort<'a>(systems: &[System], fixtures: &'a [Fixture]) -> (Vec<Job>, Vec<&'a Fixture>) {
+    let known = |fixture: &&Fixture| systems.iter().any(|system| system.slug == fixture.slug);
+    let (claimed, unclaimed): (Vec<_>, Vec<_>) = fixtures.iter().partition(known);
+    let slugs: Vec<String> = claimed.iter().map(|fixture| fixture.slug.clone()).collect();
+    let jobs = if slugs.is_empty() {
+        Vec::new()
+    } else {
+        requested(systems, &slugs)
+    };
     (jobs, unclaimed)
 }
 
-/// The packages that own the requested slugs; with none requested, every family as a whole.
-fn requested(systems: &[System], slugs: &[String]) -> Jobs {
-    let mut jobs = Jobs::new();
+/// A job per package that owns requested slugs; with none requested, one for every family whole,
+/// so that a single build serves them all.
+fn requested(systems: &[System], slugs: &[String]) -> Vec<Job> {
+    let mut jobs = BTreeMap::<String, Vec<String>>::new();
     for system in systems {
-        if slugs.is_empty() {
-            jobs.entry(system.package()).or_default();
-        } else if slugs.contains(&system.slug) {
+        if slugs.is_empty() || slugs.contains(&system.slug) {
             jobs.entry(system.package())
                 .or_default()
                 .push(system.slug.clone());
         }
     }
-    jobs
+    if slugs.is_empty() {
+        vec![(jobs.into_keys().collect(), Vec::new())]
+    } else {
+        jobs.into_iter()
+            .map(|(package, slugs)| (vec![package], slugs))
+            .collect()
+    }
 }
 
 /// The numbers of a harness's closing line, `N passed, N failed`.
@@ -213,18 +220,27 @@ mod tests {
             .map(fixture)
             .into();
         let (jobs, unclaimed) = sort(&systems(), &fixtures);
-        assert_eq!(jobs["menagerie-theory"], ["line-fit"]);
-        assert_eq!(jobs["menagerie-representation"], ["qlae"]);
+        let job = |package: &str, slug: &str| (vec![package.to_owned()], vec![slug.to_owned()]);
+        assert_eq!(
+            jobs,
+            [
+                job("menagerie-representation", "qlae"),
+                job("menagerie-theory", "line-fit")
+            ]
+        );
         assert_eq!(unclaimed, [&fixtures[1]]);
+        assert!(sort(&systems(), &fixtures[1..2]).0.is_empty());
     }
 
     #[test]
     fn requested_slugs_choose_the_families() {
-        let jobs = requested(&systems(), &["curve-fit".into()]);
+        let jobs = requested(&systems(), &["curve-fit".into(), "line-fit".into()]);
         assert_eq!(jobs.len(), 1);
-        assert_eq!(jobs["menagerie-theory"], ["curve-fit"]);
+        assert_eq!(jobs[0].0, ["menagerie-theory"]);
+        assert_eq!(jobs[0].1, ["line-fit", "curve-fit"]);
         let all = requested(&systems(), &[]);
-        assert_eq!(all.len(), 2);
-        assert!(all.values().all(Vec::is_empty));
+        assert_eq!(all.len(), 1);
+        assert_eq!(all[0].0, ["menagerie-representation", "menagerie-theory"]);
+        assert!(all[0].1.is_empty());
     }
 }

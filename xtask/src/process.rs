@@ -43,13 +43,18 @@ pub fn tee(command: &mut Command, mut each: impl FnMut(&str)) -> Result<u8> {
         let mut output = BufReader::new(output);
         let mut line = Vec::new();
         while output.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
-            // A closed terminal must not stop the child.
-            let _ = std::io::stdout().write_all(&line);
+            show(&line);
             each(String::from_utf8_lossy(&line).trim_end());
             line.clear();
         }
     }
     child.wait().map(code).map_err(cannot_start(command))
+}
+
+/// Writes to the standard output; that nobody reads it is no failure.
+pub fn show(bytes: &[u8]) {
+    let mut output = std::io::stdout().lock();
+    let _ = output.write_all(bytes).and_then(|()| output.flush());
 }
 
 /// Runs to the end out of sight; the standard output if the program succeeded.

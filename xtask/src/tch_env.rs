@@ -8,6 +8,7 @@ use crate::{
 };
 use std::{
     env,
+    io::Write,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -50,7 +51,7 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<u8> {
         (None, false) => install(&folder)?,
     };
     for (name, value) in variables(&libtorch) {
-        println!("export {name}={}", quoted(&value));
+        say!("export {name}={}", quoted(&value));
     }
     Ok(0)
 }
@@ -116,7 +117,11 @@ fn install(folder: &Path) -> Result<PathBuf> {
             "no C++ compiler `{compiler}`: install one (Debian: g++), the bindings need it"
         )));
     }
-    eprintln!("installing torch {TORCH} into {}", folder.display());
+    let _ = writeln!(
+        std::io::stderr(),
+        "installing torch {TORCH} into {}",
+        folder.display()
+    );
     let interpreter = if cfg!(windows) { "python" } else { "python3" };
     let mut venv = Command::new(interpreter);
     venv.args(["-m", "venv"]).arg(folder);
@@ -188,7 +193,7 @@ mod tests {
     fn an_empty_folder_holds_no_torch() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(installed(dir.path()), None);
-        let args = crate::args::Args::parse(
+        let args = Args::parse(
             &crate::args::Spec {
                 options: &["--dir"],
                 flags: &["--print"],

@@ -19,11 +19,11 @@ pub fn run(workspace: &Workspace, _: &Args) -> Result<u8> {
     findings.extend(floors::check(&packages));
     findings.extend(sources::check(workspace, &packages)?);
     for finding in &findings {
-        println!("{finding}");
+        say!("{finding}");
     }
     match findings.len() {
-        0 => println!("tidy: {} systems, nothing to mend", systems.len()),
-        count => println!("tidy: {count} to mend"),
+        0 => say!("tidy: nothing to mend; systems: {}", systems.len()),
+        count => say!("tidy: {count} to mend"),
     }
     Ok(u8::from(!findings.is_empty()))
 }
