@@ -4,6 +4,7 @@ use crate::{
     args::Args,
     descriptor::{self, System},
     fault::{Fault, Result},
+    manifest::Manifest,
     process,
     table::Table,
     tch_env,
@@ -107,7 +108,7 @@ fn ours(workspace: &Workspace, all: &[System], system: &System, profile: &str) -
 
 fn benches(workspace: &Workspace, system: &System) -> Result<Vec<String>> {
     let manifest = workspace.read(&format!("models/{}/Cargo.toml", system.family))?;
-    Ok(crate::manifest::Manifest::parse(&manifest)
+    Ok(Manifest::parse(&manifest)
         .sections("[bench]")
         .filter_map(|bench| bench.get("name").map(String::from))
         .collect())

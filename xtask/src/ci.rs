@@ -5,7 +5,9 @@ use crate::{
     docs,
     fault::Result,
     parity::{self, Plan, Tally},
-    process, tch_env, tidy,
+    process,
+    table::Table,
+    tch_env, tidy,
     workspace::Workspace,
 };
 use std::{
@@ -31,7 +33,7 @@ fn test_command(workspace: &Workspace) -> Command {
 /// Runs every check, also after one has failed, and closes with a table and the sum of all tests.
 ///
 /// # Errors
-/// [`crate::fault::Fault::Failed`] if `cargo` itself cannot be started.
+/// A failure if `cargo` itself cannot be started.
 pub fn run(workspace: &Workspace, args: &Args) -> Result<u8> {
     let none = Args::default();
     let mut log = Log::default();
@@ -147,7 +149,7 @@ impl Log {
 
     /// A line per step, then a line in the form of a test binary's.
     fn closing(&self) -> String {
-        let mut table = crate::table::Table::new(&["step", "result", "time"]);
+        let mut table = Table::new(&["step", "result", "time"]);
         for (name, good, time) in &self.steps {
             let result = if *good { "ok" } else { "FAILED" };
             table.row([name, result, &format!("{:.0} s", time.as_secs_f64())]);

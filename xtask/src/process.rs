@@ -16,9 +16,18 @@ pub fn cargo() -> Command {
 }
 
 /// The same `cargo`, working at the root of the workspace.
+///
+/// Tests and benches run in the folders of their packages, so a relative path that the user has
+/// put into one of our variables is resolved here.
 pub fn cargo_at_root(workspace: &Workspace) -> Command {
     let mut command = cargo();
     command.current_dir(workspace.path(""));
+    for variable in ["MENAGERIE_DATA", "MENAGERIE_FIXTURES"] {
+        let value = env::var_os(variable).filter(|value| !value.is_empty());
+        if let Some(path) = value.and_then(|value| std::path::absolute(value).ok()) {
+            command.env(variable, path);
+        }
+    }
     command
 }
 

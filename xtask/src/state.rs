@@ -4,6 +4,7 @@ use crate::{
     descriptor::System,
     fault::Result,
     fixture::{self, Fixture},
+    manifest::Manifest,
     workspace::Workspace,
 };
 use std::fmt;
@@ -305,10 +306,11 @@ impl<'a> House<'a> {
             let what = format!("{lines} lines are above {EXAMPLE_LIMIT}");
             return Some(Finding::new(file, what, "shorten it"));
         }
-        if crate::manifest::Manifest::parse(&self.workspace.read_or_empty("examples/Cargo.toml"))
+        let manifest = Manifest::parse(&self.workspace.read_or_empty("examples/Cargo.toml"));
+        let mut registered = manifest
             .sections("[example]")
-            .any(|example| example.get("name") == Some(slug))
-        {
+            .map(|section| section.get("name"));
+        if registered.any(|name| name == Some(slug)) {
             return None;
         }
         let mend = format!("add an `[[example]]` with name \"{slug}\" and its path");
