@@ -195,6 +195,60 @@ mod tests {
     }
 
     #[test]
+    fn wrong_arguments_end_before_anything_is_built() {
+        let dir = tempfile::tempdir().unwrap();
+        let workspace = Workspace::at(dir.path());
+        workspace.write("models/theory/Cargo.toml", "").unwrap();
+        workspace
+            .write("models/theory/src/line_fit/mod.rs", SOURCE)
+            .unwrap();
+        let plan = |slugs, dir: &str| Plan {
+            slugs,
+            dir: Some(workspace.path(dir)),
+            device: "flex",
+            features: Vec::new(),
+        };
+        let text = |plan: &Plan| execute(&workspace, plan).unwrap_err();
+        let wrong = ["line".to_owned()];
+        let fault = text(&plan(&wrong, ""));
+        assert_eq!(
+            fault,
+            Fault::usage("unknown system `line`; did you mean `line-fit`?")
+        );
+        let fault = text(&plan(&[], "none"));
+        assert_eq!(fault.exit_code(), 2);
+        assert!(
+            fault.to_string().ends_with("none: no such folder"),
+            "{fault}"
+        );
+        let fault = text(&plan(&[], "models"));
+        assert_eq!(fault.exit_code(), 1);
+        assert!(
+            fault.to_string().contains("models: no fixtures; they are "),
+            "{fault}"
+        );
+    }
+
+    #[test]
+    fn a_folder_that_nobody_claims_is_a_failure() {
+        let dir = tempfile::tempdir().unwrap();
+        let workspace = Workspace::at(dir.path());
+        workspace.write("models/theory/Cargo.toml", "").unwrap();
+        workspace.write("fixtures/zebra/a.safetensors", "").unwrap();
+        let plan = Plan {
+            slugs: &[],
+            dir: Some(workspace.path("fixtures")),
+            device: "flex",
+            features: Vec::new(),
+        };
+        let tally = Tally {
+            passed: 0,
+            failed: 1,
+        };
+        assert_eq!(execute(&workspace, &plan), Ok((1, tally)));
+    }
+
+    #[test]
     fn only_a_whole_closing_line_counts() {
         let tally = Tally {
             passed: 12,

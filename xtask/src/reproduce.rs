@@ -60,3 +60,50 @@ fn shortest(path: &Path) -> &Path {
         .and_then(|current| path.strip_prefix(current).ok())
         .unwrap_or(path)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::descriptor::tests::SOURCE;
+
+    #[test]
+    fn wrong_arguments_end_before_anything_is_built() {
+        let dir = tempfile::tempdir().unwrap();
+        let workspace = Workspace::at(dir.path());
+        workspace.write("models/theory/Cargo.toml", "").unwrap();
+        workspace
+            .write("models/theory/src/line_fit/mod.rs", SOURCE)
+            .unwrap();
+        for (words, text) in [
+            (
+                "",
+                "name the system to reproduce; `cargo xtask list` shows them",
+            ),
+            (
+                "line-fti",
+                "unknown system `line-fti`; did you mean `line-fit`?",
+            ),
+            (
+                "line-fit --scale big",
+                "--scale `big`: write small or paper",
+            ),
+            (
+                "line-fit --seed -1",
+                "--seed `-1`: write a non-negative whole number",
+            ),
+            (
+                "line-fit --device cud:0",
+                "unknown device `cud:0`; did you mean `cuda`?",
+            ),
+        ] {
+            let words: Vec<String> = words.split_whitespace().map(String::from).collect();
+            let spec = &crate::COMMANDS
+                .iter()
+                .find(|c| c.name == "reproduce")
+                .unwrap()
+                .spec;
+            let fault = run(&workspace, &Args::parse(spec, &words).unwrap()).unwrap_err();
+            assert_eq!(fault, Fault::usage(text), "{words:?}");
+        }
+    }
+}
