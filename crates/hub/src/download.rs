@@ -1,0 +1,1 @@
+//! Where the Hub and its cache are, and how to reach them.
