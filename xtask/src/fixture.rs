@@ -11,50 +11,52 @@ use std::{
 /// The most that a safetensors header can reasonably take; a larger one is no fixture.
 const HEADER_LIMIT: u64 = 100 << 20;
 
-/// A fixture file.
+/// A file `<root>/<slug>/<name>.safetensors`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Fixture {
     /// The file.
     pub path: PathBuf,
-    /// The system, by the metadata, else by the folder below the fixtures' root.
+    /// The system by the metadata; by the folder if the file is damaged.
     pub slug: String,
-    /// What the file pins, if the metadata says so.
+    /// What the file pins; nothing if it is damaged.
     pub case: Option<String>,
     /// The size of the file in bytes.
     pub bytes: u64,
 }
 
-/// Every fixture below `root`.
+/// The fixtures in the folders below `root`. As for the harness, a readable file without `slug`
+/// and `case` in its metadata is none, and a damaged one is.
 ///
 /// # Errors
 /// A folder that cannot be read.
 pub fn fixtures(root: &Path) -> Result<Vec<Fixture>> {
     let mut found = Vec::new();
     for path in files_below(root)? {
-        if path
-            .extension()
-            .is_none_or(|extension| extension != "safetensors")
-        {
+        let below: Vec<_> = path.strip_prefix(root).unwrap_or(&path).iter().collect();
+        let &[folder, name] = below.as_slice() else {
+            continue;
+        };
+        if !name.to_string_lossy().ends_with(".safetensors") {
             continue;
         }
-        let metadata = metadata(&path).unwrap_or_default();
-        let text = |key: &str| metadata.get(key).and_then(Value::as_str).map(String::from);
-        let folder = || {
-            let below = path.strip_prefix(root).unwrap_or(&path);
-            let first = below.iter().next().unwrap_or_default();
-            first.to_string_lossy().into_owned()
+        let (slug, case) = match metadata(&path) {
+            None => (folder.to_string_lossy().into_owned(), None),
+            Some(metadata) => match (metadata["slug"].as_str(), metadata["case"].as_str()) {
+                (Some(slug), Some(case)) => (slug.to_owned(), Some(case.to_owned())),
+                _ => continue,
+            },
         };
         found.push(Fixture {
-            slug: text("slug").unwrap_or_else(folder),
-            case: text("case"),
             bytes: path.metadata().map_or(0, |metadata| metadata.len()),
             path,
+            slug,
+            case,
         });
     }
     Ok(found)
 }
 
-/// The `__metadata__` of a safetensors file.
+/// The `__metadata__` of a safetensors file, null if it has none.
 fn metadata(path: &Path) -> Option<Value> {
     let mut file = File::open(path).ok()?;
     let mut length = [0; 8];
@@ -65,8 +67,8 @@ fn metadata(path: &Path) -> Option<Value> {
     }
     let mut header = Vec::new();
     file.take(length).read_to_end(&mut header).ok()?;
-    let mut header: Value = serde_json::from_slice(&header).ok()?;
-    Some(header.get_mut("__metadata__")?.take())
+    let header: Value = serde_json::from_slice(&header).ok()?;
+    Some(header["__metadata__"].clone())
 }
 
 #[cfg(test)]
@@ -83,18 +85,23 @@ pub mod tests {
     }
 
     #[test]
-    fn the_metadata_decides_and_the_folder_is_the_fallback() {
+    fn the_metadata_decides_what_a_fixture_is() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = dir.path().join("qlae/deep");
-        std::fs::create_dir_all(&folder).unwrap();
+        let folder = dir.path().join("qlae");
+        std::fs::create_dir_all(folder.join("deep")).unwrap();
         let metadata = json!({ "slug": "cmim", "case": "loss" });
-        std::fs::write(folder.join("a.safetensors"), safetensors(&metadata)).unwrap();
-        std::fs::write(
-            folder.join("b.safetensors"),
-            b"\xff\xff\xff\xff\xff\xff\xff\xff",
-        )
-        .unwrap();
-        std::fs::write(folder.join("README.md"), "").unwrap();
+        for (name, bytes) in [
+            ("a.safetensors", safetensors(&metadata)),
+            ("damaged.safetensors", vec![255; 8]),
+            (
+                "foreign.safetensors",
+                safetensors(&json!({ "format": "pt" })),
+            ),
+            ("deep/b.safetensors", safetensors(&metadata)),
+            ("README.md", Vec::new()),
+        ] {
+            std::fs::write(folder.join(name), bytes).unwrap();
+        }
         let found = fixtures(dir.path()).unwrap();
         let found: Vec<_> = found
             .iter()

@@ -249,8 +249,8 @@ impl<'a> House<'a> {
             return Some(Finding::new(path, what, "copy a smaller one"));
         }
         let Some(case) = &fixture.case else {
-            let mend = "record it again; parity goes by the metadata";
-            return Some(Finding::new(path, "no `case` in its metadata", mend));
+            let mend = "copy it again";
+            return Some(Finding::new(path, "a damaged fixture", mend));
         };
         if self.harness.contains(&format!("\"{case}\"")) {
             return None;
