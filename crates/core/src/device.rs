@@ -16,8 +16,9 @@
 //! # Ok::<(), menagerie_core::Error>(())
 //! ```
 
-use crate::{Error, Result};
+use crate::{Error, Result, Seed};
 use burn::tensor::Device;
+use std::sync::{Mutex, PoisonError};
 
 /// A backend that this project knows, compiled in or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,6 +126,19 @@ pub fn parse(name: &str) -> Result<Device> {
     }
 }
 
+/// Runs `draw`, e.g. a model's `init`, with the backend's random generator started at `seed`, and
+/// keeps other calls of this function waiting meanwhile: a backend has one generator for the whole
+/// process, so two threads that initialise models at once would share its numbers.
+///
+/// Burn draws a parameter when it is first used, so a module's `init` alone draws nothing;
+/// `menagerie_train::initialise` draws all of it.
+pub fn seeded<T>(device: &Device, seed: Seed, draw: impl FnOnce() -> T) -> T {
+    static GENERATOR: Mutex<()> = Mutex::new(());
+    let _alone = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
+    device.seed(seed.0);
+    draw()
+}
+
 #[cfg(feature = "tch")]
 #[expect(
     deprecated,
@@ -153,11 +167,11 @@ mod tests {
 
     #[test]
     fn an_unknown_device_names_the_known_ones() {
-        let error = parse("gpu").unwrap_err();
+        let error = parse("quantum:0").unwrap_err();
         assert_eq!(error.exit_code(), 2);
         assert_eq!(
             error.to_string(),
-            "unknown device `gpu`; known: flex, ndarray, tch, cuda, wgpu, remote"
+            "unknown device `quantum:0`; known: flex, ndarray, tch, cuda, wgpu, remote"
         );
     }
 
@@ -169,6 +183,23 @@ mod tests {
         let text = error.to_string();
         assert!(text.contains("`--features cuda`"), "{text}");
         assert!(text.contains("compiled in: "), "{text}");
+    }
+
+    #[cfg(feature = "flex")]
+    #[test]
+    fn seeded_draws_repeat() {
+        use burn::tensor::{Distribution, Tensor};
+        let device = parse("flex").unwrap();
+        let draw = |seed| {
+            seeded(&device, Seed(seed), || {
+                Tensor::<1>::random([8], Distribution::Default, &device)
+                    .into_data()
+                    .try_to_vec::<f32>()
+                    .unwrap()
+            })
+        };
+        assert_eq!(draw(1), draw(1));
+        assert_ne!(draw(1), draw(2));
     }
 
     #[cfg(feature = "flex")]
