@@ -183,9 +183,9 @@ impl Grid {
         let tile = (width.saturating_mul(scale), height.saturating_mul(scale));
         let captions = || self.rows.iter().flat_map(|row| &row.captions);
         let labels = self.columns.iter().chain(captions());
-        let column_width = labels
-            .map(|label| font::size(label).0)
-            .fold(tile.0, usize::max);
+        // Labels of neighbours stay a character apart.
+        let widest = labels.map(|label| font::size(label).0 + font::ADVANCE);
+        let column_width = widest.fold(tile.0, usize::max);
         let header = tallest(&self.columns);
         let row_heights: Vec<usize> = self
             .rows
@@ -410,7 +410,7 @@ mod tests {
             .captioned_row("input", tiles.map(|tile| (tile, "caption")));
         let (plain, labelled) = (decode(&plain), decode(&labelled));
         assert_eq!(plain.dimensions(), (6 + 2 * 70, 6 + 70));
-        let column = 14 * font::ADVANCE as u32 + 6;
+        let column = 15 * font::ADVANCE as u32 + 6;
         let left = 5 * font::ADVANCE as u32 + 12;
         let line = font::LINE as u32;
         assert_eq!(

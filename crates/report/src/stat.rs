@@ -59,7 +59,8 @@ impl fmt::Display for Stat {
     }
 }
 
-/// `value` with four significant digits; whole numbers in full, extremes in scientific notation.
+/// `value` with up to four significant digits and no trailing zeros; whole numbers in full,
+/// extremes in scientific notation.
 pub(crate) fn number(value: f64) -> String {
     let magnitude = value.abs();
     if value.is_nan() {
@@ -71,7 +72,12 @@ pub(crate) fn number(value: f64) -> String {
     } else if !(1e-4..1e6).contains(&magnitude) {
         format!("{value:.3e}")
     } else {
-        fixed(value, (3.0 - magnitude.log10().floor()).max(0.0) as usize)
+        let digits = (3.0 - magnitude.log10().floor()).max(0.0) as usize;
+        let text = fixed(value, digits);
+        if digits == 0 {
+            return text;
+        }
+        text.trim_end_matches('0').trim_end_matches('.').into()
     }
 }
 
@@ -115,8 +121,8 @@ mod tests {
     #[test]
     fn few_equal_and_diverged_runs_print_as_what_they_are() {
         assert_eq!(Stat::of(&[]).to_string(), "NaN (n=0)");
-        assert_eq!(Stat::of(&[0.25]).to_string(), "0.2500 (n=1)");
-        assert_eq!(Stat::of(&[0.25, 0.25]).to_string(), "0.2500 ± 0 (n=2)");
+        assert_eq!(Stat::of(&[0.25]).to_string(), "0.25 (n=1)");
+        assert_eq!(Stat::of(&[0.25, 0.25]).to_string(), "0.25 ± 0 (n=2)");
         assert_eq!(Stat::of(&[0.25, f64::NAN]).to_string(), "NaN ± NaN (n=2)");
     }
 
@@ -124,6 +130,9 @@ mod tests {
     fn numbers_keep_four_significant_digits() {
         for (value, text) in [
             (95.24, "95.24"),
+            (0.95, "0.95"),
+            (0.999_99, "1"),
+            (1999.99, "2000"),
             (0.012_345, "0.01235"),
             (-0.0, "0"),
             (12_000.0, "12000"),

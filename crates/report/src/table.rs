@@ -21,7 +21,7 @@ pub enum Cell {
     Number {
         /// The value; `NaN` and infinities print as such.
         value: f64,
-        /// Decimals; `None` prints four significant digits.
+        /// Decimals; `None` prints up to four significant digits.
         digits: Option<usize>,
     },
     /// A measurement over several runs.
@@ -348,7 +348,7 @@ mod tests {
                 "QLAE",
                 "3",
                 "18446744073709551615",
-                "0.5000",
+                "0.5",
                 "NaN",
                 "–",
                 "1.00",

@@ -78,16 +78,20 @@ fn linear(low: f64, high: f64) -> (Vec<f64>, Vec<String>) {
     let largest = ticks
         .iter()
         .fold(0.0_f64, |largest, tick| largest.max(tick.abs()));
-    let digits = (-step.log10().floor()).max(0.0) as usize;
-    let labels = ticks.iter().map(|tick| match largest {
-        largest if !(1e-4..1e9).contains(&largest) || digits > 8 => number(*tick),
-        largest if largest >= 1e6 && step >= 1e5 => format!("{}M", number(*tick / 1e6)),
-        largest if largest >= 1e4 && step >= 1e2 => format!("{}k", number(*tick / 1e3)),
-        _ => fixed(*tick, digits),
-    });
-    let labels = labels.map(|label| match label.as_str() {
-        "0k" | "0M" => "0".into(),
-        _ => label,
+    let unit = match largest {
+        largest if largest >= 1e6 && step >= 1e5 => (1e6, "M"),
+        largest if largest >= 1e4 && step >= 1e2 => (1e3, "k"),
+        _ => (1.0, ""),
+    };
+    let digits = (-(step / unit.0).log10().floor()).max(0.0) as usize;
+    let labels = ticks.iter().map(|tick| {
+        if !(1e-4..1e9).contains(&largest) || digits > 8 {
+            number(*tick)
+        } else if *tick == 0.0 {
+            "0".into()
+        } else {
+            fixed(*tick / unit.0, digits) + unit.1
+        }
     });
     let labels = labels.collect();
     (ticks, labels)
@@ -151,15 +155,15 @@ mod tests {
     fn ticks_are_round_and_labelled_alike() {
         assert_eq!(
             scale(false, &[0.0, 1.0]).labels,
-            ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]
+            ["0", "0.2", "0.4", "0.6", "0.8", "1.0"]
         );
         assert_eq!(
             scale(false, &[0.0, 12_000.0]).labels,
             ["0", "2k", "4k", "6k", "8k", "10k", "12k"]
         );
         assert_eq!(
-            scale(false, &[0.0, 3e6]).labels[1],
-            "0.5000M".replace("000", "")
+            scale(false, &[0.0, 3e6]).labels,
+            ["0", "0.5M", "1.0M", "1.5M", "2.0M", "2.5M", "3.0M"]
         );
         assert_eq!(
             scale(true, &[0.01, 100.0]).labels,

@@ -16,16 +16,16 @@ use plotters::{
 };
 
 const SIZE: (u32, u32) = (1520, 880);
-const FONT: i32 = 28;
+const FONT: i32 = 34;
 /// Pixels from the left edge to the axis: room for labels and the title.
 const LEFT: u32 = 150;
-const BOTTOM: u32 = 110;
+const BOTTOM: u32 = 104;
 const RIGHT: u32 = 40;
 /// Room for the title above the legend.
 const TITLE: i32 = 64;
 const LEGEND_LINE: i32 = 44;
 /// A rough width of one character, generous because the reader's font is not known.
-const CHARACTER: i32 = 16;
+const CHARACTER: i32 = 17;
 
 /// Text and axes; `style.css` replaces these three colours in a dark page.
 const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);

@@ -5,14 +5,15 @@ pub(crate) mod json;
 pub(crate) mod markdown;
 pub(crate) mod text;
 
-use crate::{Grid, Sound, stat::number};
+use crate::{Grid, Sound};
 use menagerie_core::Claim;
 
 /// The published numbers of a claim in words, with those marked that were not checked.
 pub(crate) fn figures(claim: &Claim) -> String {
     let figures = claim.figures.iter().map(|figure| {
         let recalled = if figure.verified { "" } else { " (recalled)" };
-        format!("{}: {}{recalled}", figure.name, number(figure.value))
+        // All digits: the number stands as it was published.
+        format!("{}: {}{recalled}", figure.name, figure.value)
     });
     figures.collect::<Vec<_>>().join("; ")
 }
@@ -29,7 +30,7 @@ pub(crate) fn caption(base: &str, remark: Option<String>) -> String {
     parts.join(" ")
 }
 
-/// The caption of a grid, with the labels that its picture can only spell in ASCII.
+/// The caption of a grid with what could not be drawn.
 pub(crate) fn grid_caption(base: &str, grid: &Grid) -> String {
     caption(base, grid.remark())
 }

@@ -120,9 +120,9 @@ mod tests {
         assert_eq!(
             out,
             "Results\n\
-             \x20 arm                  InfoM   paper\n\
-             \x20 ──────────────────────────────────\n\
-             \x20 QLAE  0.550 ± 0.071 (n=2)*  0.9500\n\
+             \x20 arm                    InfoM  paper\n\
+             \x20 ───────────────────────────────────\n\
+             \x20 QLAE    0.550 ± 0.071 (n=2)*   0.95\n\
              \x20 AE    0.3550 ± 0.0071 (n=2)       –\n\
              \x20 * highest InfoM\n\
              \x20 Two seeds.\n"
