@@ -52,7 +52,7 @@ pub use config::{
 pub use decoder::{Decoder, DenseDecoder, ImageDecoder, StyleDecoder};
 pub use encoder::{Encoded, Encoder};
 pub use model::{Codes, LatentModel, Qlae, QuantizedPass};
-pub use quantizer::{Quantized, ScalarQuantizer};
+pub use quantizer::{Quantized, ScalarQuantizer, quantize};
 pub use training::TrainingConfig;
 
 use menagerie_core::{Claim, Figure, Gate, System};

@@ -2,7 +2,7 @@
 
 use burn::{
     module::{Module, Param},
-    tensor::{Device, Int, Tensor, TensorData},
+    tensor::{Bool, Device, Int, Tensor, TensorData},
 };
 
 /// The result of a quantisation.
@@ -55,24 +55,6 @@ impl ScalarQuantizer {
         &self.sizes
     }
 
-    /// Where each latent's codebook starts in [`values`](Self::values).
-    fn offsets(&self) -> Vec<i64> {
-        let shared = self.shared();
-        let mut start = 0;
-        self.sizes
-            .iter()
-            .map(|&size| {
-                let offset = start;
-                start += if shared { 0 } else { size as i64 };
-                offset
-            })
-            .collect()
-    }
-
-    fn shared(&self) -> bool {
-        self.values.dims()[0] != self.sizes.iter().sum::<usize>()
-    }
-
     /// The codebooks; without a gradient if they are not trained.
     fn codebooks(&self) -> Tensor<1> {
         match self.trainable {
@@ -81,65 +63,94 @@ impl ScalarQuantizer {
         }
     }
 
-    /// The codebooks side by side `[latents, max n_v]`, short ones filled up with infinity, which
-    /// is nearest to nothing; `[1, n_v]` for a global codebook.
-    fn table(&self) -> Tensor<2> {
-        let values = self.values.val().without_autodiff();
-        let longest = self.sizes.iter().copied().max().unwrap_or(0);
-        if self.shared() {
-            return values.unsqueeze();
-        }
-        if self.sizes.iter().all(|&size| size == longest) {
-            return values.reshape([self.latents, longest]);
-        }
-        let device = values.device();
-        let rows = self.sizes.iter().zip(self.offsets());
-        let (mut positions, mut padding) = (Vec::new(), Vec::new());
-        for (&size, offset) in rows {
-            for index in 0..longest {
-                positions.push(offset + index.min(size - 1) as i64);
-                padding.push(index >= size);
-            }
-        }
-        let positions = Tensor::<1, Int>::from_data(positions.as_slice(), &device);
-        let padding = Tensor::<1, burn::tensor::Bool>::from_data(padding.as_slice(), &device);
-        values
-            .select(0, positions)
-            .mask_fill(padding, f32::INFINITY)
-            .reshape([self.latents, longest])
-    }
-
-    /// Quantises `[batch, latents]` to the nearest value, the lowest index on a tie:
-    /// q_j = V_j\[argmin_k |z_j - V_jk|\].
+    /// [`quantize`] with this module's codebooks.
     pub fn forward(&self, latents: Tensor<2>) -> Quantized {
-        let inner = latents.clone().without_autodiff();
-        let distances = (inner.clone().unsqueeze_dim::<3>(2) - self.table().unsqueeze_dim(0)).abs();
-        let indices = distances.argmin(2).squeeze_dim::<2>(2);
-        let values = self.lookup(indices.clone());
-        let step = values.clone().without_autodiff() - inner;
-        Quantized {
-            indices,
-            straight_through: latents + step,
-            values,
-        }
+        quantize(latents, self.codebooks(), &self.sizes)
     }
 
     /// The values at `indices` `[batch, latents]`, which must lie below each latent's size.
     pub fn lookup(&self, indices: Tensor<2, Int>) -> Tensor<2> {
-        let indices = indices.without_autodiff();
-        let [batch, latents] = indices.dims();
-        let offsets = Tensor::<1, Int>::from_data(self.offsets().as_slice(), &indices.device());
-        let positions = (indices + offsets.unsqueeze()).reshape([batch * latents]);
-        self.codebooks()
-            .select(0, positions)
-            .reshape([batch, latents])
+        lookup(indices, self.codebooks(), &self.sizes)
     }
 
-    /// The codebook values of latent `latent` `[n_v]`.
+    /// The codebook of latent `latent` `[n_v]`.
     pub(crate) fn codebook(&self, latent: usize) -> Tensor<1> {
-        let start = self.offsets()[latent] as usize;
-        self.codebooks().narrow(0, start, self.sizes[latent])
+        let codebooks = self.codebooks();
+        let start = starts(&codebooks, &self.sizes)[latent] as usize;
+        codebooks.narrow(0, start, self.sizes[latent])
     }
+}
+
+/// Quantises `latents` `[batch, latents]` to the nearest value of each one's codebook, the lowest
+/// index on a tie: q_j = V_j\[argmin_k |z_j - V_jk|\].
+///
+/// `codebooks` holds the codebooks one after the other, latent j's of `sizes[j]` values, or a
+/// single one that all latents share.
+pub fn quantize(latents: Tensor<2>, codebooks: Tensor<1>, sizes: &[usize]) -> Quantized {
+    let inner = latents.clone().without_autodiff();
+    let table = table(codebooks.clone().without_autodiff(), sizes);
+    let distances = (inner.clone().unsqueeze_dim::<3>(2) - table.unsqueeze_dim(0)).abs();
+    let indices = distances.argmin(2).squeeze_dim::<2>(2);
+    let values = lookup(indices.clone(), codebooks, sizes);
+    let step = values.clone().without_autodiff() - inner;
+    Quantized {
+        indices,
+        straight_through: latents + step,
+        values,
+    }
+}
+
+fn lookup(indices: Tensor<2, Int>, codebooks: Tensor<1>, sizes: &[usize]) -> Tensor<2> {
+    let [batch, latents] = indices.dims();
+    let starts = starts(&codebooks, sizes);
+    let starts = Tensor::<1, Int>::from_data(starts.as_slice(), &indices.device());
+    let positions = (indices + starts.unsqueeze()).reshape([batch * latents]);
+    codebooks.select(0, positions).reshape([batch, latents])
+}
+
+/// Whether all latents share one codebook.
+fn shared(codebooks: &Tensor<1>, sizes: &[usize]) -> bool {
+    codebooks.dims()[0] != sizes.iter().sum::<usize>()
+}
+
+/// Where each latent's codebook starts.
+fn starts(codebooks: &Tensor<1>, sizes: &[usize]) -> Vec<i64> {
+    let shared = shared(codebooks, sizes);
+    let mut next = 0;
+    sizes
+        .iter()
+        .map(|&size| {
+            let start = next;
+            next += if shared { 0 } else { size as i64 };
+            start
+        })
+        .collect()
+}
+
+/// The codebooks side by side `[latents, max n_v]`, short ones filled up with infinity, which is
+/// nearest to nothing; `[1, n_v]` for a shared codebook.
+fn table(codebooks: Tensor<1>, sizes: &[usize]) -> Tensor<2> {
+    let (latents, longest) = (sizes.len(), sizes.iter().copied().max().unwrap_or(0));
+    if shared(&codebooks, sizes) {
+        return codebooks.unsqueeze();
+    }
+    if sizes.iter().all(|&size| size == longest) {
+        return codebooks.reshape([latents, longest]);
+    }
+    let device = codebooks.device();
+    let (mut positions, mut padding) = (Vec::new(), Vec::new());
+    for (&size, start) in sizes.iter().zip(starts(&codebooks, sizes)) {
+        for index in 0..longest {
+            positions.push(start + index.min(size - 1) as i64);
+            padding.push(index >= size);
+        }
+    }
+    let positions = Tensor::<1, Int>::from_data(positions.as_slice(), &device);
+    let padding = Tensor::<1, Bool>::from_data(padding.as_slice(), &device);
+    codebooks
+        .select(0, positions)
+        .mask_fill(padding, f32::INFINITY)
+        .reshape([latents, longest])
 }
 
 /// `linspace(-0.5, 0.5, size)`; a single value sits at -0.5.
