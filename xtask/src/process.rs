@@ -2,7 +2,7 @@
 
 use crate::{
     fault::{Fault, Result},
-    workspace::Workspace,
+    workspace::{Workspace, absolute},
 };
 use std::{
     env,
@@ -24,7 +24,7 @@ pub fn cargo_at_root(workspace: &Workspace) -> Command {
     command.current_dir(workspace.path(""));
     for variable in ["MENAGERIE_DATA", "MENAGERIE_FIXTURES"] {
         let value = env::var_os(variable).filter(|value| !value.is_empty());
-        if let Some(path) = value.and_then(|value| std::path::absolute(value).ok()) {
+        if let Some(path) = value.and_then(|value| absolute(value.as_ref()).ok()) {
             command.env(variable, path);
         }
     }

@@ -198,12 +198,14 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
         .map_err(Fault::io("read the folder", folder))
 }
 
-/// `path` as seen from the folder in which the user typed the command.
+/// `path` as seen from the folder in which the user typed the command, without `..` if it is there.
 ///
 /// # Errors
 /// [`Fault::Failed`] if there is no current folder.
 pub fn absolute(path: &Path) -> Result<PathBuf> {
-    std::path::absolute(path).map_err(Fault::io("resolve", path))
+    path.canonicalize()
+        .or_else(|_| std::path::absolute(path))
+        .map_err(Fault::io("resolve", path))
 }
 
 #[cfg(test)]
