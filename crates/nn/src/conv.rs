@@ -117,6 +117,10 @@ pub fn conv2d(
     if let Some(bias) = &bias {
         assert_eq!(bias.dims(), [outputs], "conv2d: shape of the bias");
     }
+    #[cfg(feature = "flex")]
+    if let Some(y) = crate::flex::conv2d(&x, &weight, bias.as_ref(), stride, padding) {
+        return y;
+    }
     plain::conv2d(x, weight, bias, stride, padding)
 }
 
@@ -156,6 +160,10 @@ pub fn conv_transpose2d(
             [outputs],
             "conv_transpose2d: shape of the bias"
         );
+    }
+    #[cfg(feature = "flex")]
+    if let Some(y) = crate::flex::conv_transpose2d(&x, &weight, bias.as_ref(), stride, padding) {
+        return y;
     }
     plain::conv_transpose2d(x, weight, bias, stride, padding)
 }

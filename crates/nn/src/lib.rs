@@ -13,3 +13,10 @@
 pub mod block;
 pub mod conv;
 pub mod norm;
+
+#[cfg(feature = "flex")]
+mod flex;
+#[cfg(feature = "flex")]
+mod kernel;
+#[cfg(feature = "flex")]
+mod memory;

@@ -30,6 +30,24 @@ pub fn instance_norm_leaky_relu(
     slope: f64,
 ) -> Tensor<4> {
     check_affine(x.dims(), affine.as_ref());
+    #[cfg(feature = "flex")]
+    {
+        let norm = crate::kernel::norm::Norm {
+            before: 1.0,
+            after: slope as f32,
+            epsilon: epsilon as f32,
+        };
+        let gains = match affine {
+            Some(_) => crate::flex::Gains::Channel,
+            None => crate::flex::Gains::None,
+        };
+        let tensors = affine
+            .clone()
+            .map(|(g, b)| [g.into_dispatch(), b.into_dispatch()]);
+        if let Some(y) = crate::flex::instance_norm(&x, norm, gains, tensors) {
+            return y;
+        }
+    }
     plain::instance_norm_leaky_relu(x, affine, epsilon, slope)
 }
 
@@ -47,6 +65,24 @@ pub fn leaky_relu_instance_norm(
     modulation: Option<(Tensor<2>, Tensor<2>)>,
 ) -> Tensor<4> {
     check_modulation(x.dims(), modulation.as_ref());
+    #[cfg(feature = "flex")]
+    {
+        let norm = crate::kernel::norm::Norm {
+            before: slope as f32,
+            after: 1.0,
+            epsilon: epsilon as f32,
+        };
+        let gains = match modulation {
+            Some(_) => crate::flex::Gains::Sample,
+            None => crate::flex::Gains::None,
+        };
+        let tensors = modulation
+            .clone()
+            .map(|(g, b)| [g.into_dispatch(), b.into_dispatch()]);
+        if let Some(y) = crate::flex::instance_norm(&x, norm, gains, tensors) {
+            return y;
+        }
+    }
     plain::leaky_relu_instance_norm(x, slope, epsilon, modulation)
 }
 

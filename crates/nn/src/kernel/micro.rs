@@ -1,0 +1,243 @@
+//! The one inner loop under every convolution, its adjoint and its weight gradient.
+//!
+//! All three are `out[j][..] += sum over k of x[rows[j] + taps[k]] * w[k][..]`: a matrix product
+//! whose left factor is gathered from a padded image through two offset tables. Going forward,
+//! `j` runs over pixels, `k` over (input channel, kernel position) and the vector over output
+//! channels; for the weight gradient `j` and `k` change places and `w` is the output's gradient
+//! with its channels last.
+
+/// Output lanes of one panel: two AVX-512 registers.
+pub(crate) const LANES: usize = 32;
+
+/// Rows of the output held in registers at a time.
+const ROWS: usize = 8;
+
+/// One call's operands. Offsets count `f32`s.
+pub(crate) struct Product<'a> {
+    /// The padded image that is gathered from.
+    pub x: &'a [f32],
+    /// `[taps.len()][lanes]`.
+    pub w: &'a [f32],
+    /// Where in `x` every output row starts.
+    pub rows: &'a [u32],
+    /// What every step of the sum adds to that.
+    pub taps: &'a [u32],
+    /// Where in `out` every output row lies.
+    pub dest: &'a [u32],
+    /// Whether to add to `out` rather than to replace what it holds.
+    pub accumulate: bool,
+}
+
+/// The instruction set that [`product`] runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Level {
+    /// 512-bit vectors: AVX-512 F, BW, DQ and VL.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    /// 256-bit vectors with fused multiply-add.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// Whatever the compiler makes of arrays.
+    Portable,
+}
+
+impl Level {
+    /// The best level of this machine.
+    pub(crate) fn detect() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl")
+            {
+                return Self::Avx512;
+            }
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                return Self::Avx2;
+            }
+        }
+        Self::Portable
+    }
+}
+
+/// Runs `p` with `lanes` (16 or 32) output lanes.
+///
+/// # Panics
+/// If an offset or a length points outside of its slice.
+pub(crate) fn product(level: Level, out: &mut [f32], p: &Product, lanes: usize) {
+    assert!(lanes == LANES || lanes == LANES / 2);
+    assert_eq!(p.rows.len(), p.dest.len());
+    assert!(p.w.len() >= p.taps.len() * lanes);
+    let top = |offsets: &[u32]| offsets.iter().max().map_or(0, |&o| o as usize);
+    assert!(p.rows.is_empty() || top(p.dest) + lanes <= out.len());
+    assert!(p.rows.is_empty() || p.taps.is_empty() || top(p.rows) + top(p.taps) < p.x.len());
+    // SAFETY: the assertions above bound every offset that the loops form; a level other than
+    // `Portable` is only made by `Level::detect` (or by a test that has asked for the feature).
+    unsafe {
+        match (level, lanes) {
+            #[cfg(target_arch = "x86_64")]
+            (Level::Avx512, LANES) => x86::avx512::<2>(out.as_mut_ptr(), p),
+            #[cfg(target_arch = "x86_64")]
+            (Level::Avx512, _) => x86::avx512::<1>(out.as_mut_ptr(), p),
+            #[cfg(target_arch = "x86_64")]
+            (Level::Avx2, _) => x86::avx2(out.as_mut_ptr(), p, lanes),
+            (Level::Portable, _) => portable(out, p, lanes),
+        }
+    }
+}
+
+fn portable(out: &mut [f32], p: &Product, lanes: usize) {
+    const WIDTH: usize = LANES / 2;
+    for (&row, &dest) in p.rows.iter().zip(p.dest) {
+        for lane in (0..lanes).step_by(WIDTH) {
+            let out = &mut out[dest as usize + lane..][..WIDTH];
+            let mut sum = [0.0; WIDTH];
+            if p.accumulate {
+                sum.copy_from_slice(out);
+            }
+            for (k, &tap) in p.taps.iter().enumerate() {
+                let x = p.x[(row + tap) as usize];
+                let w = &p.w[k * lanes + lane..][..WIDTH];
+                for (sum, &w) in sum.iter_mut().zip(w) {
+                    *sum += x * w;
+                }
+            }
+            out.copy_from_slice(&sum);
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{Product, ROWS};
+    use std::arch::x86_64::*;
+
+    /// # Safety
+    /// AVX-512F, and the bounds that [`super::product`] asserts for `16 * V` lanes.
+    #[target_feature(enable = "avx512f")]
+    pub(super) unsafe fn avx512<const V: usize>(out: *mut f32, p: &Product) {
+        let mut j = 0;
+        // SAFETY: as this function's.
+        unsafe {
+            while j + ROWS <= p.rows.len() {
+                tile512::<ROWS, V>(out, p, j);
+                j += ROWS;
+            }
+            match p.rows.len() - j {
+                1 => tile512::<1, V>(out, p, j),
+                2 => tile512::<2, V>(out, p, j),
+                3 => tile512::<3, V>(out, p, j),
+                4 => tile512::<4, V>(out, p, j),
+                5 => tile512::<5, V>(out, p, j),
+                6 => tile512::<6, V>(out, p, j),
+                7 => tile512::<7, V>(out, p, j),
+                _ => (),
+            }
+        }
+    }
+
+    /// Output rows `j..j + P` over all taps, in `P * V` registers.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn tile512<const P: usize, const V: usize>(out: *mut f32, p: &Product, j: usize) {
+        // SAFETY: `j + P <= rows.len()`, and the caller's bounds.
+        unsafe {
+            let mut sum = [[_mm512_setzero_ps(); V]; P];
+            let mut x = [p.x.as_ptr(); P];
+            for i in 0..P {
+                x[i] = x[i].add(*p.rows.get_unchecked(j + i) as usize);
+                if p.accumulate {
+                    let from = out.add(*p.dest.get_unchecked(j + i) as usize);
+                    for v in 0..V {
+                        sum[i][v] = _mm512_loadu_ps(from.add(16 * v));
+                    }
+                }
+            }
+            let mut w = p.w.as_ptr();
+            for &tap in p.taps {
+                let mut vectors = [_mm512_setzero_ps(); V];
+                for v in 0..V {
+                    vectors[v] = _mm512_loadu_ps(w.add(16 * v));
+                }
+                w = w.add(16 * V);
+                for i in 0..P {
+                    let value = _mm512_set1_ps(*x[i].add(tap as usize));
+                    for v in 0..V {
+                        sum[i][v] = _mm512_fmadd_ps(value, vectors[v], sum[i][v]);
+                    }
+                }
+            }
+            for i in 0..P {
+                let to = out.add(*p.dest.get_unchecked(j + i) as usize);
+                for v in 0..V {
+                    _mm512_storeu_ps(to.add(16 * v), sum[i][v]);
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// AVX2 and FMA, and the bounds that [`super::product`] asserts for `lanes` lanes.
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) unsafe fn avx2(out: *mut f32, p: &Product, lanes: usize) {
+        // SAFETY: as this function's; `lane + 16 <= lanes`.
+        unsafe {
+            for lane in (0..lanes).step_by(16) {
+                let mut j = 0;
+                while j + 6 <= p.rows.len() {
+                    tile256::<6>(out, p, j, lane, lanes);
+                    j += 6;
+                }
+                while j < p.rows.len() {
+                    tile256::<1>(out, p, j, lane, lanes);
+                    j += 1;
+                }
+            }
+        }
+    }
+
+    /// Sixteen lanes of output rows `j..j + P` over all taps, in `2 * P` registers.
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn tile256<const P: usize>(
+        out: *mut f32,
+        p: &Product,
+        j: usize,
+        lane: usize,
+        lanes: usize,
+    ) {
+        // SAFETY: `j + P <= rows.len()`, and the caller's bounds.
+        unsafe {
+            let mut sum = [[_mm256_setzero_ps(); 2]; P];
+            let mut x = [p.x.as_ptr(); P];
+            for i in 0..P {
+                x[i] = x[i].add(*p.rows.get_unchecked(j + i) as usize);
+                if p.accumulate {
+                    let from = out.add(*p.dest.get_unchecked(j + i) as usize + lane);
+                    for v in 0..2 {
+                        sum[i][v] = _mm256_loadu_ps(from.add(8 * v));
+                    }
+                }
+            }
+            let mut w = p.w.as_ptr().add(lane);
+            for &tap in p.taps {
+                let vectors = [_mm256_loadu_ps(w), _mm256_loadu_ps(w.add(8))];
+                // The last step may form a pointer past the slice, which it does not read.
+                w = w.wrapping_add(lanes);
+                for i in 0..P {
+                    let value = _mm256_set1_ps(*x[i].add(tap as usize));
+                    for v in 0..2 {
+                        sum[i][v] = _mm256_fmadd_ps(value, vectors[v], sum[i][v]);
+                    }
+                }
+            }
+            for i in 0..P {
+                let to = out.add(*p.dest.get_unchecked(j + i) as usize + lane);
+                for v in 0..2 {
+                    _mm256_storeu_ps(to.add(8 * v), sum[i][v]);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! Kernels on `f32` slices for the `flex` backend.
+//!
+//! A convolution, the adjoint that gives its input gradient (and every transposed convolution),
+//! and its weight gradient, each for a group of samples at a time so that callers can put work
+//! before and after while the group is in the cache.
+
+pub(crate) mod conv;
+pub(crate) mod layout;
+pub(crate) mod micro;
+pub(crate) mod norm;
+pub(crate) mod weight;
+
+use std::cell::RefCell;
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Hands `work` a scratch slice of `len` values with arbitrary contents; calls must not nest.
+pub(crate) fn with_scratch<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
+    SCRATCH.with_borrow_mut(|scratch| {
+        if scratch.len() < len {
+            scratch.resize(len, 0.0);
+        }
+        work(&mut scratch[..len])
+    })
+}
