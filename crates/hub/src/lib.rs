@@ -31,16 +31,17 @@
 //! ```
 
 mod axes;
-
+mod download;
 mod formats;
 pub mod key_map;
 pub mod load;
-
+pub mod options;
 mod pattern;
-
+pub mod source;
 pub mod state_dict;
 
 pub use key_map::{KeyMap, Op};
 pub use load::{LoadReport, Strictness, gradients, load, load_with, values};
-
+pub use options::HubOptions;
+pub use source::Source;
 pub use state_dict::StateDict;
