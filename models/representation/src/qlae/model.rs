@@ -65,7 +65,7 @@ pub struct Codes {
 
 impl QlaeConfig {
     /// A model of this configuration on `device`. Parameters are drawn from the device's random
-    /// generator; seed it first (`device.seed(…)`) for a reproducible model.
+    /// generator; call it inside [`menagerie_train::initialise`] for a reproducible model.
     ///
     /// # Errors
     /// What [`validate`](Self::validate) reports.

@@ -11,7 +11,7 @@ use burn::{
 };
 use menagerie_core::{Error, Result, Seed};
 use menagerie_train::{
-    Procedure, Scalars, load_module, load_optimiser, save_module, save_optimiser,
+    Procedure, Scalars, initialise, load_module, load_optimiser, save_module, save_optimiser,
 };
 use std::path::Path;
 
@@ -33,8 +33,8 @@ pub struct GanTraining<'a> {
 }
 
 impl<'a> GanTraining<'a> {
-    /// A fresh model of `config` on `device` and its optimisers. `seed` draws latents and
-    /// interpolations; the parameters come from the device's random generator.
+    /// A fresh model of `config` on `device` and its optimisers; `seed` draws the parameters, the
+    /// latents and the interpolations.
     ///
     /// # Errors
     /// What the configurations' `validate` reports.
@@ -47,7 +47,7 @@ impl<'a> GanTraining<'a> {
     ) -> Result<Self> {
         let device = device.clone().autodiff();
         Ok(Self {
-            model: Some(config.init(&device)?),
+            model: Some(initialise(&device, seed.stream("init"), || config.init(&device))?),
             critic: training.optimizer()?,
             generator: training.optimizer()?,
             learning_rate: training.learning_rate,
