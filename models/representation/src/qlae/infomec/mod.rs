@@ -136,6 +136,12 @@ impl Infomec {
         self.explicitness.as_ref().map(|found| found.infoe)
     }
 
+    /// InfoM if the inactive latents were kept, as metrics before InfoMEC did: latents that carry
+    /// only noise then count as much as those that carry the code.
+    pub fn infom_unpruned(&self) -> f64 {
+        concentration(&transpose(&self.nmi))
+    }
+
     /// Number of active latents.
     pub fn active_latents(&self) -> usize {
         self.active.iter().filter(|&&active| active).count()
