@@ -1,4 +1,20 @@
 //! Collecting the elements of a report, checking them and writing the files.
+//!
+//! `report.json` has these keys:
+//!
+//! | key | holds |
+//! | --- | --- |
+//! | `format` | 1; grows when the meaning of a key changes |
+//! | `system` | the descriptor |
+//! | `settings` | an object of name and value |
+//! | `verdicts` | one object per claim: `claim`, `outcome`, `measured`, `rule`; the outcome is `met`, `not_met`, `reported` or `missing` |
+//! | `not_met` | how many outcomes are `not_met` or `missing` |
+//! | `items` | the elements in order, told apart by `kind`: `heading`, `text`, `table`, `plot`, `images`, `audio` |
+//! | `notes` | for every `null` that stands for a number which is not finite: a JSON pointer `at` it and the `value` as printed |
+//!
+//! Cells of tables and settings are numbers, text, `null` where nothing is known, or objects of
+//! `mean`, `sd` and `n`. Series hold `x` and `y` as arrays, a spread also `sd` and `n`; a level
+//! holds the number `y`.
 
 use crate::{Cell, Grid, Outcome, Plot, Sound, Table, Verdict, render};
 use menagerie_core::{Claim, Error, Result, System, fs};

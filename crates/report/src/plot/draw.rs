@@ -18,7 +18,7 @@ use plotters::{
 const SIZE: (u32, u32) = (1520, 880);
 const FONT: i32 = 34;
 /// Pixels from the left edge to the axis: room for labels and the title.
-const LEFT: u32 = 150;
+const LEFT: u32 = 148;
 const BOTTOM: u32 = 104;
 const RIGHT: u32 = 40;
 /// Room for the title above the legend.
@@ -120,11 +120,16 @@ fn draw(plot: &Plot, document: &mut String) -> Drawn {
         .map(|(i, s)| Look::of(i, &s.data))
         .collect();
     let title = anchored(FONT + 6, HPos::Left, VPos::Center).transform(FontTransform::None);
-    root.draw_text(&escape::line(&plot.title), &title, (LEFT as i32, TITLE / 2))?;
+    root.draw_text(
+        &escape::line(&plot.title),
+        &title,
+        (LEFT as i32, TITLE / 2 + 4),
+    )?;
     let top = legend(plot, &looks, &root)?;
     let (x_scale, y_scale) = scales(plot);
     let mut chart = ChartBuilder::on(&root)
         .margin_top(top)
+        .margin_left(12)
         .margin_right(RIGHT)
         .x_label_area_size(BOTTOM)
         .y_label_area_size(LEFT)

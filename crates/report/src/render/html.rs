@@ -1,6 +1,6 @@
 //! `report.html`: one file that fetches nothing, in the reader's light or dark scheme.
 
-use super::{caption, figures, grid_caption, sound_caption};
+use super::{caption, figures, sound_caption};
 use crate::{
     Report, Table, Verdict,
     escape::{clean, html, line},
@@ -101,20 +101,16 @@ fn push_item(out: &mut String, item: &Item) {
         Item::Plot { media, plot } => push_plot(out, media, plot),
         Item::Images {
             media,
-            caption,
+            caption: text,
             grid,
         } => {
-            let alt = if caption.is_empty() {
-                &media.file
-            } else {
-                caption
-            };
+            let alt = if text.is_empty() { &media.file } else { text };
             let image = format!(
                 "<div class=\"scroll\"><img alt=\"{}\" src=\"{}\"></div>",
                 html(&line(alt)),
                 data_uri("image/png", &media.bytes)
             );
-            push_figure(out, "images", &image, &grid_caption(caption, grid));
+            push_figure(out, "images", &image, &caption(text, grid.remark()));
         }
         Item::Audio {
             media,
@@ -190,11 +186,8 @@ fn push_table(out: &mut String, table: &Table) {
     }
     out.push_str("</tbody>\n</table></div>\n");
     let legend = table.legend().map(|legend| format!("Bold: {legend}."));
-    let note = caption(&legend.unwrap_or_default(), None);
-    for text in [note.as_str(), table.note.as_deref().unwrap_or_default()] {
-        if !text.is_empty() {
-            let _ = writeln!(out, "<p class=\"note\">{}</p>", html(text));
-        }
+    for text in legend.iter().chain(&table.note) {
+        let _ = writeln!(out, "<p class=\"note\">{}</p>", html(text));
     }
 }
 

@@ -1,14 +1,5 @@
-//! `report.json`: every number, setting and verdict for programs.
-//!
-//! | key | holds |
-//! | --- | --- |
-//! | `format` | 1; grows when the meaning of a key changes |
-//! | `system` | the descriptor |
-//! | `settings` | an object of name and value |
-//! | `verdicts` | one object per claim: `claim`, `outcome`, `measured`, `rule` |
-//! | `not_met` | the number of failures among them |
-//! | `items` | the elements in order, told apart by `kind` |
-//! | `notes` | JSON pointers to every `null` that stands for a number which is not finite |
+//! `report.json`: every number, setting and verdict for programs. The keys are listed in the docs of
+//! [`report`](crate::report).
 
 use crate::{
     Cell, Report, Stat, Table,

@@ -1,6 +1,6 @@
 //! `report.md`: for a repository's web page, with links to the media files.
 
-use super::{caption, figures, grid_caption, sound_caption};
+use super::{caption, figures, sound_caption};
 use crate::{
     Report, Table,
     escape::{clean, line, markdown},
@@ -66,26 +66,20 @@ fn push_verdicts(out: &mut String, report: &Report) {
 }
 
 fn push_item(out: &mut String, item: &Item) {
-    let _ = match item {
-        Item::Heading(title) => writeln!(out, "## {}\n", markdown(title)),
+    match item {
+        Item::Heading(title) => {
+            let _ = writeln!(out, "## {}\n", markdown(title));
+        }
         Item::Text(text) => {
-            let paragraphs = clean(text);
-            let paragraphs = paragraphs
-                .split("\n\n")
-                .map(markdown)
-                .filter(|p| !p.is_empty());
-            paragraphs
-                .into_iter()
-                .try_for_each(|text| writeln!(out, "{text}\n"))
+            let text = clean(text);
+            for paragraph in text.split("\n\n").map(markdown).filter(|p| !p.is_empty()) {
+                let _ = writeln!(out, "{paragraph}\n");
+            }
         }
-        Item::Table(table) => {
-            push_table(out, table);
-            Ok(())
-        }
+        Item::Table(table) => push_table(out, table),
         Item::Plot { media, plot } => {
-            let alt = markdown(&plot.title);
-            let _ = writeln!(out, "![{alt}]({})\n", media.path());
-            push_caption(out, &caption("", plot.remark()))
+            let _ = writeln!(out, "![{}]({})\n", markdown(&plot.title), media.path());
+            push_caption(out, &caption("", plot.remark()));
         }
         Item::Images {
             media,
@@ -93,7 +87,7 @@ fn push_item(out: &mut String, item: &Item) {
             grid,
         } => {
             let _ = writeln!(out, "![{}]({})\n", markdown(text), media.path());
-            push_caption(out, &grid_caption(text, grid))
+            push_caption(out, &caption(text, grid.remark()));
         }
         Item::Audio {
             media,
@@ -101,16 +95,15 @@ fn push_item(out: &mut String, item: &Item) {
             sound,
         } => {
             let text = markdown(&sound_caption(caption, sound));
-            writeln!(out, "[{text}]({})\n", media.path())
+            let _ = writeln!(out, "[{text}]({})\n", media.path());
         }
-    };
+    }
 }
 
-fn push_caption(out: &mut String, caption: &str) -> std::fmt::Result {
-    if caption.is_empty() {
-        return Ok(());
+fn push_caption(out: &mut String, caption: &str) {
+    if !caption.is_empty() {
+        let _ = writeln!(out, "*{}*\n", markdown(caption));
     }
-    writeln!(out, "*{}*\n", markdown(caption))
 }
 
 fn push_table(out: &mut String, table: &Table) {
@@ -135,8 +128,9 @@ fn push_table(out: &mut String, table: &Table) {
     }
     out.push('\n');
     let legend = table.legend().map(|legend| format!("Bold: {legend}."));
-    let _ = push_caption(out, &caption(&legend.unwrap_or_default(), None));
-    let _ = push_caption(out, table.note.as_deref().unwrap_or_default());
+    for text in legend.iter().chain(&table.note) {
+        push_caption(out, text);
+    }
 }
 
 /// A link to a web address, or the bare text for anything else.

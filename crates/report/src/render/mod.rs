@@ -5,7 +5,7 @@ pub(crate) mod json;
 pub(crate) mod markdown;
 pub(crate) mod text;
 
-use crate::{Grid, Sound};
+use crate::Sound;
 use menagerie_core::Claim;
 
 /// The published numbers of a claim in words, with those marked that were not checked.
@@ -28,11 +28,6 @@ pub(crate) fn caption(base: &str, remark: Option<String>) -> String {
         .filter(|part| !part.is_empty())
         .collect();
     parts.join(" ")
-}
-
-/// The caption of a grid with what could not be drawn.
-pub(crate) fn grid_caption(base: &str, grid: &Grid) -> String {
-    caption(base, grid.remark())
 }
 
 /// The caption of a sound with its length.

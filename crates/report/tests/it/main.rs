@@ -1,5 +1,7 @@
 //! Writes reports with every element and reads the files back.
 
+#![allow(clippy::unwrap_used)]
+
 use menagerie_core::{Claim, Figure, Gate, System};
 use menagerie_report::{Best, Cell, Grid, Plot, Report, Sound, Stat, Table, Verdict, cells};
 use serde_json::{Value, json};
