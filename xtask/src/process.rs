@@ -4,9 +4,11 @@ use crate::{
     fault::{Fault, Result},
     workspace::{Workspace, absolute},
 };
+#[cfg(not(test))]
+use std::io::Write;
 use std::{
     env,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader},
     process::{Command, ExitStatus, Stdio},
 };
 
@@ -61,9 +63,16 @@ pub fn tee(command: &mut Command, mut each: impl FnMut(&str)) -> Result<u8> {
 }
 
 /// Writes to the standard output; that nobody reads it is no failure.
+#[cfg(not(test))]
 pub fn show(bytes: &[u8]) {
     let mut output = std::io::stdout().lock();
     let _ = output.write_all(bytes).and_then(|()| output.flush());
+}
+
+/// Writes to what the test harness captures.
+#[cfg(test)]
+pub fn show(bytes: &[u8]) {
+    print!("{}", String::from_utf8_lossy(bytes));
 }
 
 /// Runs to the end out of sight; the standard output if the program succeeded.
