@@ -218,7 +218,7 @@ fn attempt(agent: &Agent, url: &str, part: &Path, accepted: &[Part]) -> Result<A
     let received = receive(response, part, offset, longest)?;
     Ok(match received {
         // Without an announced length the end of the stream may be a cut connection.
-        None if total.is_none() && !fits(length(part)) => {
+        None if total.is_none() && length(part) < longest && !fits(length(part)) => {
             Attempt::Interrupted(format!("the transfer ended after {} bytes", length(part)))
         }
         None => Attempt::Complete,

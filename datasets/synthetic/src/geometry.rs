@@ -16,6 +16,13 @@ pub struct HalfPlane {
     pub offset: f64,
 }
 
+impl HalfPlane {
+    /// The signed distance of `point` from the border, negative within.
+    pub fn distance(&self, point: Point) -> f64 {
+        (dot(self.normal, point) - self.offset) / dot(self.normal, self.normal).sqrt()
+    }
+}
+
 /// Vertices that a polygon can hold; a quadrilateral cut by `n` half-planes has at most `4 + n`.
 const CAPACITY: usize = 12;
 

@@ -28,7 +28,7 @@ fn usage_errors_exit_with_2() {
     assert_eq!(unknown.status.code(), Some(2));
     assert_eq!(
         stderr(&unknown),
-        "error: unknown data set `fashionmnist`; did you mean `fashion-mnist` or `mnist`?\n"
+        "error: unknown data set `fashionmnist`; did you mean `fashion-mnist`?\n"
     );
     for arguments in [
         &["fetch"] as &[&str],

@@ -148,6 +148,38 @@ impl Piece {
         Self::Ellipse { centre, axes, cut }
     }
 
+    /// Whether the disc of `radius` around `centre` lies in the piece (`Some(true)`), beside it
+    /// (`Some(false)`) or, perhaps, on its outline.
+    pub(super) fn holds(&self, centre: Point, radius: f64) -> Option<bool> {
+        let (distance, radius) = match *self {
+            Self::Convex(sides) => {
+                let distances = sides.iter().map(|side| side.distance(centre));
+                (distances.fold(f64::NEG_INFINITY, f64::max), radius)
+            }
+            Self::Ellipse {
+                centre: [x, y],
+                axes,
+                cut,
+            } => {
+                // Where the ellipse becomes the unit disc, lengths grow by at most the inverse of
+                // its shorter axis.
+                let (u, v) = ((centre[0] - x) / axes[0], (centre[1] - y) / axes[1]);
+                let round = (u * u + v * v).sqrt() - 1.0;
+                let shortest = axes[0].min(axes[1]);
+                let straight =
+                    cut.map_or(f64::NEG_INFINITY, |half_plane| half_plane.distance(centre));
+                (round.max(straight / shortest), radius / shortest)
+            }
+        };
+        if distance >= radius {
+            Some(false)
+        } else if distance <= -radius {
+            Some(true)
+        } else {
+            None
+        }
+    }
+
     /// The area that the piece shares with a convex polygon.
     pub(super) fn overlap(&self, polygon: &Polygon) -> f64 {
         match *self {

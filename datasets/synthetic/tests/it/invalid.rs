@@ -126,8 +126,8 @@ fn indices_and_factors_off_the_grid_are_refused() {
         sprites.render_batch(&[3, 900]).unwrap_err().to_string(),
         beyond
     );
-    for factors in [&[0, 0, 0, 0] as &[usize], &[0, 0, 0, 0, 4], &[0; 6]] {
-        let error = sprites.index_of(factors).unwrap_err().to_string();
+    for factors in [vec![0; 4], vec![0, 0, 0, 0, 4], vec![0; 6]] {
+        let error = sprites.index_of(&factors).unwrap_err().to_string();
         assert!(error.contains("below [3, 5, 5, 3, 4]"), "{error}");
     }
 }
