@@ -31,6 +31,7 @@
 //! ```
 
 mod axes;
+mod convert;
 mod download;
 mod formats;
 pub mod key_map;

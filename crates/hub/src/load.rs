@@ -1,6 +1,6 @@
 //! Weights into a module, and values and gradients out of one.
 
-use crate::{KeyMap, StateDict, key_map::quoted};
+use crate::{KeyMap, StateDict, convert::quoted};
 use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param},
     tensor::{Bool, DType, Device, Gradients, Int, Tensor, TensorData, kind::Basic},
@@ -379,10 +379,13 @@ impl Loader {
         let path = self.path.join(".");
         let data = self.tensors.remove(&path)?;
         let dtype = self.places.get(&path).and_then(|place| place.dtype);
-        let data = match dtype.map(|dtype| data.clone().try_cast(dtype)) {
-            None => data,
-            Some(Ok(data)) => data,
-            Some(Err(error)) => {
+        let data = match dtype {
+            Some(dtype) => data.try_cast(dtype),
+            None => Ok(data),
+        };
+        let data = match data {
+            Ok(data) => data,
+            Err(error) => {
                 self.failed.push(format!("`{path}` {error}"));
                 return None;
             }

@@ -20,7 +20,7 @@ pub(crate) enum Rule {
 pub(crate) struct Outcome {
     /// `max|a − b|`; infinite where it is not a number.
     pub(crate) absolute: f64,
-    /// `max|a − b| / max|b|`.
+    /// `max|a − b| / max|b|`; the absolute difference where all of the reference is 0.
     pub(crate) relative: f64,
     /// What does not hold, if anything.
     pub(crate) failure: Option<String>,
@@ -90,11 +90,7 @@ pub(crate) fn compare(
         }
     }
     let (absolute, position) = worst;
-    let relative = if absolute == 0.0 {
-        0.0
-    } else {
-        absolute / scale
-    };
+    let relative = relative(absolute, scale);
     let allowed = match rule {
         Rule::Exact => 0.0,
         Rule::Output(tol) => tol * scale.max(1.0),
@@ -151,12 +147,16 @@ fn exact_integers(ours: &TensorData, theirs: &TensorData, skip: impl Fn(usize) -
     });
     Outcome {
         absolute,
-        relative: if difference == 0 {
-            0.0
-        } else {
-            absolute / scale as f64
-        },
+        relative: relative(absolute, scale as f64),
         failure,
+    }
+}
+
+fn relative(absolute: f64, scale: f64) -> f64 {
+    if scale > 0.0 {
+        absolute / scale
+    } else {
+        absolute
     }
 }
 

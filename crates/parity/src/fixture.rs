@@ -6,8 +6,7 @@ use burn::{
 };
 use menagerie_core::{Error, Result};
 use menagerie_hub::{KeyMap, StateDict};
-use safetensors::SafeTensors;
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 use std::{
     collections::HashMap,
     fs::File,
@@ -272,11 +271,18 @@ pub(crate) fn read_metadata(path: &Path) -> Result<HashMap<String, String>> {
             "truncated or no safetensors file: {size} bytes, expected a header of {length}"
         )));
     }
-    let mut bytes = header.to_vec();
+    let mut text = Vec::new();
     file.take(length)
-        .read_to_end(&mut bytes)
+        .read_to_end(&mut text)
         .map_err(Error::io("read", path))?;
-    let (_, metadata) = SafeTensors::read_metadata(&bytes)
+    let header: Header = serde_json::from_slice(&text)
         .map_err(|error| malformed(format!("malformed safetensors header: {error}")))?;
-    Ok(metadata.metadata().clone().unwrap_or_default())
+    Ok(header.metadata)
+}
+
+/// The header of a safetensors file without its tensors.
+#[derive(Deserialize)]
+struct Header {
+    #[serde(rename = "__metadata__", default)]
+    metadata: HashMap<String, String>,
 }

@@ -174,6 +174,11 @@ pub fn run(options: &Options, cases: &[Case], out: &mut dyn Write) -> Result<Sum
             format!("no fixture of {wanted}: expected <slug>/*.safetensors below it"),
         ));
     }
+    for case in cases.iter().filter(|case| asked(case.slug)) {
+        if !seen.contains(&(case.slug.to_owned(), case.case.to_owned())) {
+            print(&format!("note  no fixture of {} {}", case.slug, case.case))?;
+        }
+    }
     print(&format!(
         "{} passed, {} failed",
         summary.passed, summary.failed

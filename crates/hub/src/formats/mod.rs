@@ -19,8 +19,8 @@ pub(crate) type Tensors = BTreeMap<String, TensorData>;
 /// A tensor from the bytes of a file, which are row-major and little-endian.
 ///
 /// `Err` says what does not fit.
-fn tensor(bytes: &[u8], shape: Vec<usize>, dtype: DType) -> Result<TensorData, String> {
-    TensorData::try_from_bytes_vec(bytes.to_vec(), shape, dtype).map_err(|error| error.to_string())
+fn tensor(bytes: Vec<u8>, shape: Vec<usize>, dtype: DType) -> Result<TensorData, String> {
+    TensorData::try_from_bytes_vec(bytes, shape, dtype).map_err(|error| error.to_string())
 }
 
 /// Reads the tensors of `path`, whatever its format.

@@ -94,9 +94,9 @@ fn parse(bytes: &[u8]) -> Result<TensorData, String> {
         // Column-major storage is the row-major storage of the transposed array.
         let reversed: Vec<usize> = shape.iter().rev().copied().collect();
         let axes: Vec<usize> = (0..shape.len()).rev().collect();
-        return axes::permute(&super::tensor(&data, reversed, dtype)?, &axes);
+        return axes::permute(&super::tensor(data, reversed, dtype)?, &axes);
     }
-    super::tensor(&data, shape, dtype)
+    super::tensor(data, shape, dtype)
 }
 
 /// The dictionary of a `.npy` file as text, and the bytes after it.

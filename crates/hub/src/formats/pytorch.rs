@@ -30,7 +30,7 @@ pub(crate) fn read(path: &Path) -> Result<Tensors> {
             let bytes = tensor
                 .read()
                 .map_err(|error| malformed(error.to_string()))?;
-            let data = super::tensor(&bytes, tensor.shape().to_vec(), dtype(tensor.dtype()))
+            let data = super::tensor(bytes, tensor.shape().to_vec(), dtype(tensor.dtype()))
                 .map_err(|problem| malformed(format!("`{key}`: {problem}")))?;
             let key = key.strip_prefix(&root).unwrap_or(key);
             Ok((key.to_owned(), data))

@@ -19,7 +19,7 @@ model = {
 torch.save(model, folder / "plain.pt")
 torch.save(model, folder / "legacy.pth", _use_new_zipfile_serialization=False)
 torch.save({"epoch": 3, "model": {"state_dict": model}}, folder / "nested.pt")
-torch.save({"epoch": 3, "model": model, "ema": model}, folder / "two_roots.pt")
+torch.save({"epoch": 3, "model": model, "ema": dict(model)}, folder / "two_roots.pt")
 
 array = np.arange(6, dtype=np.float32).reshape(2, 3)
 arrays = {
