@@ -98,13 +98,24 @@ impl Stack {
 impl StepConfig {
     fn backbone(&self, images: &Tensor<4>, params: &StateDict) -> Result<BackboneConfig> {
         let [_, channels, height, width] = images.dims();
-        let norm = |dense: &str| params.get(&format!("{dense}.layers.0.layers.1.weight")).is_some();
+        let norm = |dense: &str| {
+            params
+                .get(&format!("{dense}.layers.0.layers.1.weight"))
+                .is_some()
+        };
         let side = |key: &str| params.get(key)?.shape().last().copied();
-        let (style, image) = ("decoder.conv.layers.0.weight", "decoder.layers.4.layers.0.weight");
+        let (style, image) = (
+            "decoder.conv.layers.0.weight",
+            "decoder.layers.4.layers.0.weight",
+        );
         let dense = self.decoder.dense.clone();
         let decoder = if let Some(kernel) = side(style) {
             let inputs = self.decoder.input_channels.ok_or_else(|| {
-                Error::input("decoder.input_channels", "missing", "a style decoder needs it")
+                Error::input(
+                    "decoder.input_channels",
+                    "missing",
+                    "a style decoder needs it",
+                )
             })?;
             let config = StyleDecoderConfig::new(dense, inputs, self.decoder.conv());
             DecoderConfig::Style(config.with_output_kernel(kernel))
@@ -119,7 +130,11 @@ impl StepConfig {
         let encoder = EncoderConfig::new(self.encoder.dense.clone())
             .with_conv(conv)
             .with_layer_norm(norm("encoder.dense"));
-        Ok(BackboneConfig::new([channels, height, width], encoder, decoder))
+        Ok(BackboneConfig::new(
+            [channels, height, width],
+            encoder,
+            decoder,
+        ))
     }
 
     fn weights(&self) -> LossWeights {
@@ -146,12 +161,16 @@ fn qlae_step(fixture: &Fixture, device: &Device, check: &mut Check) -> Result<()
     let settings: StepConfig = fixture.config()?;
     let images = fixture.input::<4>("x", device)?;
     let backbone = settings.backbone(&images, &fixture.weights())?;
-    let values = match settings.num_values.as_ref().ok_or_else(|| missing("num_values"))? {
+    let values = match settings
+        .num_values
+        .as_ref()
+        .ok_or_else(|| missing("num_values"))?
+    {
         Sizes::Same(size) => vec![*size; settings.num_latents],
         Sizes::Each(sizes) => sizes.clone(),
     };
-    let config = QlaeConfig::new(backbone, settings.num_latents, values)
-        .with_weights(settings.weights());
+    let config =
+        QlaeConfig::new(backbone, settings.num_latents, values).with_weights(settings.weights());
     let map = weights::key_map(&config);
     let model = fixture.load(config.init(device)?, &map)?;
 
@@ -160,7 +179,10 @@ fn qlae_step(fixture: &Fixture, device: &Device, check: &mut Check) -> Result<()
     let gradients = loss.total.mean().backward();
     check.gradients(&model, &gradients, &map)?;
     let gradients = GradientsParams::from_grads(gradients, &model);
-    let model = settings.training().optimizer()?.step(settings.lr, model, gradients);
+    let model = settings
+        .training()
+        .optimizer()?
+        .step(settings.lr, model, gradients);
     check.parameters("after_step/", &model, &map)
 }
 
@@ -170,8 +192,16 @@ fn vqvae_step(fixture: &Fixture, device: &Device, check: &mut Check) -> Result<(
     let images = fixture.input::<4>("x", device)?;
     let backbone = settings.backbone(&images, &fixture.weights())?;
     let config = VqVaeConfig::new(backbone, settings.num_latents)
-        .with_embeddings(settings.num_embeddings.ok_or_else(|| missing("num_embeddings"))?)
-        .with_embedding(settings.embedding_size.ok_or_else(|| missing("embedding_size"))?)
+        .with_embeddings(
+            settings
+                .num_embeddings
+                .ok_or_else(|| missing("num_embeddings"))?,
+        )
+        .with_embedding(
+            settings
+                .embedding_size
+                .ok_or_else(|| missing("embedding_size"))?,
+        )
         .with_weights(settings.weights());
     let map = weights::vqvae_key_map(&config);
     let model = fixture.load(config.init(device)?, &map)?;
@@ -181,7 +211,10 @@ fn vqvae_step(fixture: &Fixture, device: &Device, check: &mut Check) -> Result<(
     let gradients = loss.total.mean().backward();
     check.gradients(&model, &gradients, &map)?;
     let gradients = GradientsParams::from_grads(gradients, &model);
-    let model = settings.training().optimizer()?.step(settings.lr, model, gradients);
+    let model = settings
+        .training()
+        .optimizer()?
+        .step(settings.lr, model, gradients);
     check.parameters("after_step/", &model, &map)
 }
 
@@ -210,7 +243,11 @@ fn quantizer(fixture: &Fixture, device: &Device, check: &mut Check) -> Result<()
     let x = fixture.input::<1>("x", device)?.require_grad();
     let values = fixture.param::<1>("values", device)?;
     let [count] = x.dims();
-    let result = quantize(x.clone().unsqueeze(), values, &vec![settings.num_values; count]);
+    let result = quantize(
+        x.clone().unsqueeze(),
+        values,
+        &vec![settings.num_values; count],
+    );
 
     // The last inputs lie half-way between two values, where rounding decides.
     let decided = count.saturating_sub(settings.num_values - 1);
@@ -259,7 +296,10 @@ fn infomec_scores(fixture: &Fixture, device: &Device, check: &mut Check) -> Resu
     let published = scores.infoe().ok_or_else(|| missing("explicitness"))?;
     check.output_data("infoe_official_100_iters", floats(&[published]))?;
     check.output_data("infoe_converged", floats(&[converged.infoe]))?;
-    check.output_data("conditional_ce_converged", floats(&converged.conditional_ce))?;
+    check.output_data(
+        "conditional_ce_converged",
+        floats(&converged.conditional_ce),
+    )?;
     check.output_data("marginal_ce_converged", floats(&converged.marginal_ce))
 }
 
@@ -268,7 +308,11 @@ fn check_scores(check: &mut Check, scores: &Infomec) -> Result<()> {
     let shape = [scores.nmi.len(), scores.active.len()];
     let nmi: Vec<f32> = nmi.into_iter().map(|value| value as f32).collect();
     check.output_data("nmi", TensorData::new(nmi, shape))?;
-    let active: Vec<i64> = scores.active.iter().map(|&active| i64::from(active)).collect();
+    let active: Vec<i64> = scores
+        .active
+        .iter()
+        .map(|&active| i64::from(active))
+        .collect();
     check.output_data("active", TensorData::from(active.as_slice()))?;
     check.output_data("source_entropy_nats", floats(&scores.source_entropy))?;
     check.output_data("infom", floats(&[scores.infom]))?;

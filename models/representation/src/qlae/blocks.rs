@@ -123,7 +123,15 @@ impl ConvBlock {
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let (stride, padding) = ([self.stride; 2], Padding::symmetric(self.padding));
         let affine = self.norm.affine();
-        conv_norm_leaky_relu(x, self.weight.val(), stride, padding, affine, EPSILON, SLOPE)
+        conv_norm_leaky_relu(
+            x,
+            self.weight.val(),
+            stride,
+            padding,
+            affine,
+            EPSILON,
+            SLOPE,
+        )
     }
 
     pub(crate) fn dual(&self, x: Dual<4>) -> Dual<4> {

@@ -468,7 +468,12 @@ impl QlaeConfig {
     pub fn validate(&self) -> Result<()> {
         self.backbone.validate(Self::NAME)?;
         if self.latents == 0 {
-            return Err(Error::config(Self::NAME, "latents", 0, "must be at least 1"));
+            return Err(Error::config(
+                Self::NAME,
+                "latents",
+                0,
+                "must be at least 1",
+            ));
         }
         let (wanted, rule) = match self.codebook {
             Codebook::PerLatent => (self.latents, "one per latent"),

@@ -171,7 +171,12 @@ pub struct DenseDecoder {
 }
 
 impl DenseDecoder {
-    fn init(config: &DenseDecoderConfig, inputs: usize, image: [usize; 3], device: &Device) -> Self {
+    fn init(
+        config: &DenseDecoderConfig,
+        inputs: usize,
+        image: [usize; 3],
+        device: &Device,
+    ) -> Self {
         let width = config.dense.last().copied().unwrap_or(inputs);
         Self {
             dense: DenseBlock::chain(inputs, &config.dense, config.layer_norm, device),

@@ -151,8 +151,12 @@ impl TrainingConfig {
 
 /// Biases (called beta in a layer normalisation) and everything below a field named `latent`.
 fn unregularised_group() -> Result<ParamGroup> {
-    ParamGroup::from_any_regexes(vec![r"\.(bias|beta)$", r"(^|\.)latent\."])
-        .map_err(|error| Error::other("the group of unregularised parameters", format!("{error:?}")))
+    ParamGroup::from_any_regexes(vec![r"\.(bias|beta)$", r"(^|\.)latent\."]).map_err(|error| {
+        Error::other(
+            "the group of unregularised parameters",
+            format!("{error:?}"),
+        )
+    })
 }
 
 impl TrainStep for Qlae {
@@ -201,5 +205,9 @@ pub(crate) fn mean(loss: &Tensor<1>) -> Tensor<1> {
 
 /// Mean squared error of the Bernoulli means, from which -10·log₁₀ gives the PSNR in dB.
 pub(crate) fn mean_squared_error(logits: Tensor<4>, images: Tensor<4>) -> Tensor<1> {
-    squared_error(sigmoid(logits.without_autodiff()), images.without_autodiff()).mean()
+    squared_error(
+        sigmoid(logits.without_autodiff()),
+        images.without_autodiff(),
+    )
+    .mean()
 }

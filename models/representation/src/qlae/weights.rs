@@ -85,10 +85,17 @@ fn dense(map: KeyMap, official: &str, module: &str) -> KeyMap {
 
 /// Dense blocks: the affine map, and the layer normalisation where there is one.
 fn dense_blocks(map: KeyMap, official: &str, module: &str) -> KeyMap {
-    let (block, norm) = (format!("{official}.layers.{{i}}.layers"), format!("{module}.{{i}}.norm"));
-    dense(map, &format!("{block}.0"), &format!("{module}.{{i}}.linear"))
-        .rename(&format!("{block}.1.weight"), &format!("{norm}.gamma"))
-        .rename(&format!("{block}.1.bias"), &format!("{norm}.beta"))
+    let (block, norm) = (
+        format!("{official}.layers.{{i}}.layers"),
+        format!("{module}.{{i}}.norm"),
+    );
+    dense(
+        map,
+        &format!("{block}.0"),
+        &format!("{module}.{{i}}.linear"),
+    )
+    .rename(&format!("{block}.1.weight"), &format!("{norm}.gamma"))
+    .rename(&format!("{block}.1.bias"), &format!("{norm}.beta"))
 }
 
 /// Gain and bias of an instance normalisation.
@@ -113,7 +120,11 @@ fn encoder(map: KeyMap, name: &str) -> KeyMap {
         &format!("{block}.0.weight"),
         &format!("{name}.conv.{{i}}.weight"),
     );
-    let map = channel_affine(map, &format!("{block}.1"), &format!("{name}.conv.{{i}}.norm"));
+    let map = channel_affine(
+        map,
+        &format!("{block}.1"),
+        &format!("{name}.conv.{{i}}.norm"),
+    );
     let dense_name = format!("{name}.dense");
     let map = dense_blocks(map, &dense_name, &dense_name);
     let head = format!("{name}.head");

@@ -39,13 +39,22 @@ where
 {
     let training = TrainingConfig::new();
     let mut optimizer = training.optimizer().unwrap();
-    let loss = |model: &M| InferenceStep::step(model, batch(0)).read().unwrap().get("bce");
+    let loss = |model: &M| {
+        InferenceStep::step(model, batch(0))
+            .read()
+            .unwrap()
+            .get("bce")
+    };
     let before = loss(&model);
     for step in 0..25 {
         let output = TrainStep::step(&model, batch(step));
         model = optimizer.step(training.learning_rate, model, output.grads);
     }
-    assert!(loss(&model) < before, "{name}: {before:?} to {:?}", loss(&model));
+    assert!(
+        loss(&model) < before,
+        "{name}: {before:?} to {:?}",
+        loss(&model)
+    );
 }
 
 #[test]
@@ -55,11 +64,31 @@ fn every_baseline_learns() {
     let batch = images([6, 1, 16, 16], 1, &device).greater_elem(0.7).float();
     let plain = |_| batch.clone();
     let noisy = |step| VaeBatch::draw(batch.clone(), 10, Seed(3), step);
-    learns(AutoencoderConfig::matching(&config).init(&device).unwrap(), plain, "AE");
-    learns(AutoencoderConfig::bio(&config).init(&device).unwrap(), plain, "BioAE");
-    learns(VqVaeConfig::matching(&config).init(&device).unwrap(), plain, "VQ-VAE");
-    learns(config.clone().into_global().init(&device).unwrap(), plain, "global");
-    learns(VaeConfig::beta(&config, 1.0).init(&device).unwrap(), noisy, "β-VAE");
+    learns(
+        AutoencoderConfig::matching(&config).init(&device).unwrap(),
+        plain,
+        "AE",
+    );
+    learns(
+        AutoencoderConfig::bio(&config).init(&device).unwrap(),
+        plain,
+        "BioAE",
+    );
+    learns(
+        VqVaeConfig::matching(&config).init(&device).unwrap(),
+        plain,
+        "VQ-VAE",
+    );
+    learns(
+        config.clone().into_global().init(&device).unwrap(),
+        plain,
+        "global",
+    );
+    learns(
+        VaeConfig::beta(&config, 1.0).init(&device).unwrap(),
+        noisy,
+        "β-VAE",
+    );
     let tcvae = VaeConfig::total_correlation(&config, 3.0, 900);
     learns(tcvae.init(&device).unwrap(), noisy, "β-TCVAE");
 }
@@ -74,22 +103,50 @@ fn codes_have_one_column_per_latent() {
         assert_eq!(model.reconstruction(batch.clone()).dims(), [3, 1, 16, 16]);
         assert_eq!(model.is_discrete(), discrete);
     }
-    check(AutoencoderConfig::matching(&config).init(&device).unwrap(), &batch, false);
-    check(VqVaeConfig::matching(&config).init(&device).unwrap(), &batch, true);
-    check(VaeConfig::beta(&config, 1.0).init(&device).unwrap(), &batch, false);
-    check(InfoGanConfig::matching(&config).init(&device).unwrap(), &batch, false);
-    check(InfoGanConfig::quantized(&config).init(&device).unwrap(), &batch, true);
+    check(
+        AutoencoderConfig::matching(&config).init(&device).unwrap(),
+        &batch,
+        false,
+    );
+    check(
+        VqVaeConfig::matching(&config).init(&device).unwrap(),
+        &batch,
+        true,
+    );
+    check(
+        VaeConfig::beta(&config, 1.0).init(&device).unwrap(),
+        &batch,
+        false,
+    );
+    check(
+        InfoGanConfig::matching(&config).init(&device).unwrap(),
+        &batch,
+        false,
+    );
+    check(
+        InfoGanConfig::quantized(&config).init(&device).unwrap(),
+        &batch,
+        true,
+    );
 
     let error = text(
-        VqVaeConfig::matching(&config).init(&device).unwrap().encode(images([3, 1, 8, 8], 1, &device)),
+        VqVaeConfig::matching(&config)
+            .init(&device)
+            .unwrap()
+            .encode(images([3, 1, 8, 8], 1, &device)),
     );
-    assert_eq!(error, "images is [3, 1, 8, 8]: the model takes [batch, 1, 16, 16]");
+    assert_eq!(
+        error,
+        "images is [3, 1, 8, 8]: the model takes [batch, 1, 16, 16]"
+    );
 }
 
 #[test]
 fn a_vector_is_quantised_to_the_nearest_of_the_shared_table() {
     let device = device();
-    let config = VqVaeConfig::matching(&tiny(false)).with_embeddings(9).with_embedding(2);
+    let config = VqVaeConfig::matching(&tiny(false))
+        .with_embeddings(9)
+        .with_embedding(2);
     let model = config.init(&device).unwrap();
     let z = Tensor::<2>::random([4, 6], Distribution::Normal(0.0, 1.0), &device);
     let result = model.latent.forward(z.clone());
@@ -98,7 +155,9 @@ fn a_vector_is_quantised_to_the_nearest_of_the_shared_table() {
     let values = floats(result.values);
     for (position, index) in integers(result.indices).into_iter().enumerate() {
         let distance = |row: usize| {
-            (0..2).map(|k| (z[2 * position + k] - table[2 * row + k]).powi(2)).sum::<f32>()
+            (0..2)
+                .map(|k| (z[2 * position + k] - table[2 * row + k]).powi(2))
+                .sum::<f32>()
         };
         let best = (0..9).map(distance).fold(f32::INFINITY, f32::min);
         assert!(distance(index as usize) <= best + 1e-5);
@@ -143,7 +202,12 @@ mod rand_direction {
     impl Direction {
         pub fn new(seed: u64) -> Self {
             let mut rng = Seed(seed).rng();
-            Self((0..65_536).map(|_| 2.0 * rng.random::<f32>() - 1.0).collect(), 0)
+            Self(
+                (0..65_536)
+                    .map(|_| 2.0 * rng.random::<f32>() - 1.0)
+                    .collect(),
+                0,
+            )
         }
 
         pub fn take(&mut self, count: usize) -> Vec<f32> {
@@ -159,13 +223,17 @@ impl ModuleMapper for Nudge<'_> {
         let direction = self.rng.take(value.shape().num_elements());
         if let Some(gradient) = self.gradients.and_then(|gradients| value.grad(gradients)) {
             let products = floats(gradient).into_iter().zip(&direction);
-            self.slope += products.map(|(g, d)| f64::from(g) * f64::from(*d)).sum::<f64>();
+            self.slope += products
+                .map(|(g, d)| f64::from(g) * f64::from(*d))
+                .sum::<f64>();
         }
         let shape = value.shape();
         let device = value.device();
         let direction = Tensor::<1>::from_floats(direction.as_slice(), &device);
         param.map(|value| {
-            (value.detach() + direction.reshape(shape) * self.step).detach().require_grad()
+            (value.detach() + direction.reshape(shape) * self.step)
+                .detach()
+                .require_grad()
         })
     }
 }
@@ -203,7 +271,9 @@ fn the_gradient_penalty_has_its_exact_parameter_gradient() {
     for layer_norm in [false, true] {
         // Where a difference straddles the kink of a ReLU, the slope of the critic jumps and the
         // difference says nothing of the derivative: that may spoil a few, never most.
-        let errors: Vec<f64> = (0..8).map(|seed| penalty_gradient_error(layer_norm, seed)).collect();
+        let errors: Vec<f64> = (0..8)
+            .map(|seed| penalty_gradient_error(layer_norm, seed))
+            .collect();
         let exact = errors.iter().filter(|&&error| error < 0.01).count();
         assert!(exact >= 6, "{errors:?}");
     }
@@ -218,7 +288,10 @@ fn the_gradient_penalty_is_the_distance_of_the_slope_from_one() {
     let features = model.encoder.base.features(point.clone());
     let gradients = model.encoder.critic.forward(features).sum().backward();
     let gradient = floats(point.grad(&gradients).unwrap());
-    for (row, penalty) in floats(model.gradient_penalty(batch)).into_iter().enumerate() {
+    for (row, penalty) in floats(model.gradient_penalty(batch))
+        .into_iter()
+        .enumerate()
+    {
         let row = &gradient[128 * row..128 * (row + 1)];
         let norm = row.iter().map(|g| g * g).sum::<f32>().sqrt();
         assert!((penalty - (norm - 1.0).powi(2)).abs() < 1e-5);
@@ -243,9 +316,13 @@ fn generated_latents_come_from_the_codebooks() {
 
 fn training<'a>(device: &Device, config: &InfoGanConfig) -> Result<GanTraining<'a>> {
     let settings = TrainingConfig::published_gan().with_batch(4);
-    GanTraining::new(config, &settings, Seed(1), device, |step, device: &Device| {
-        Ok(images([4, 2, 8, 8], step as u64, device))
-    })
+    GanTraining::new(
+        config,
+        &settings,
+        Seed(1),
+        device,
+        |step, device: &Device| Ok(images([4, 2, 8, 8], step as u64, device)),
+    )
 }
 
 #[test]
@@ -258,8 +335,13 @@ fn adversarial_training_alternates_and_resumes_exactly() {
     let values = |training: &GanTraining| {
         let model = training.trained().unwrap();
         let weight = model.encoder.base.head.weight.val();
-        let generator = model.generator.forward(Tensor::ones([1, 3], &device.clone()));
-        let book = model.latent.as_ref().map(|latent| floats(latent.values.val()));
+        let generator = model
+            .generator
+            .forward(Tensor::ones([1, 3], &device.clone()));
+        let book = model
+            .latent
+            .as_ref()
+            .map(|latent| floats(latent.values.val()));
         (floats(weight), floats(generator), book.unwrap())
     };
     whole.step(0).unwrap();
@@ -269,7 +351,10 @@ fn adversarial_training_alternates_and_resumes_exactly() {
     };
     assert_ne!(critic(&after), critic(&start));
     let book = |model: &menagerie_representation::qlae::baselines::InfoGan| {
-        model.latent.as_ref().map(|latent| floats(latent.values.val()))
+        model
+            .latent
+            .as_ref()
+            .map(|latent| floats(latent.values.val()))
     };
     assert_eq!(book(&after), book(&start));
     let scalars = whole.step(1).unwrap().read().unwrap();
@@ -297,5 +382,8 @@ fn draws_are_functions_of_seed_and_step() {
     let noise = floats(noise);
     let mean = noise.iter().sum::<f32>() / noise.len() as f32;
     let variance = noise.iter().map(|x| x * x).sum::<f32>() / noise.len() as f32;
-    assert!(mean.abs() < 0.03 && (variance - 1.0).abs() < 0.05, "{mean} {variance}");
+    assert!(
+        mean.abs() < 0.03 && (variance - 1.0).abs() < 0.05,
+        "{mean} {variance}"
+    );
 }

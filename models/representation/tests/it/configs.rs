@@ -62,7 +62,10 @@ fn codebooks_need_at_least_one_value() {
         "QlaeConfig.values = [10, 10, 10]: needs 12 sizes, one per latent"
     );
     let error = refused(|config| config.codebook = Codebook::Global);
-    assert!(error.ends_with("needs 1 sizes, one for the global codebook"), "{error}");
+    assert!(
+        error.ends_with("needs 1 sizes, one for the global codebook"),
+        "{error}"
+    );
     let error = refused(|config| {
         config.latents = 0;
         config.values.clear();
@@ -89,7 +92,10 @@ fn the_image_must_be_divisible_by_the_strides() {
         config.validate().unwrap();
     }
     let error = refused(|config| config.backbone.image = [3, 0, 64]);
-    assert!(error.ends_with("channels, height and width must be at least 1"), "{error}");
+    assert!(
+        error.ends_with("channels, height and width must be at least 1"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -109,7 +115,10 @@ fn layers_that_do_not_fit_together_are_refused() {
         "{error}"
     );
     let error = encoder(|conv| *conv = ConvStackConfig::halving(&[]));
-    assert_eq!(error, "QlaeConfig.encoder.conv.widths = []: needs at least one layer");
+    assert_eq!(
+        error,
+        "QlaeConfig.encoder.conv.widths = []: needs at least one layer"
+    );
     let error = encoder(|conv| conv.kernels[0] = 200);
     assert_eq!(
         error,
@@ -131,20 +140,29 @@ fn decoders_that_cannot_work_are_refused() {
         })
     };
     let error = style(|config| config.input_channels = 0);
-    assert_eq!(error, "QlaeConfig.decoder.input_channels = 0: must be at least 1");
+    assert_eq!(
+        error,
+        "QlaeConfig.decoder.input_channels = 0: must be at least 1"
+    );
     let error = style(|config| config.output_kernel = 4);
     assert_eq!(
         error,
         "QlaeConfig.decoder.output_kernel = 4: must be odd, so that the image keeps its size"
     );
     let error = style(|config| config.dense = vec![256, 0]);
-    assert!(error.starts_with("QlaeConfig.decoder.dense = [256, 0]"), "{error}");
+    assert!(
+        error.starts_with("QlaeConfig.decoder.dense = [256, 0]"),
+        "{error}"
+    );
     // A decoder for an encoder of three halvings, not four.
     let conv = ConvStackConfig::halving(&[8, 8, 8]);
     let error = refused(|config| {
         config.backbone.decoder = DecoderConfig::Image(ImageDecoderConfig::new(vec![8], conv));
     });
-    assert!(error.ends_with("the decoder must undo the encoder's size changes"), "{error}");
+    assert!(
+        error.ends_with("the decoder must undo the encoder's size changes"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -155,7 +173,10 @@ fn loss_weights_must_be_finite_and_not_negative() {
         "QlaeConfig.weights.quantization = -1.0: must be finite and not negative"
     );
     let error = refused(|config| config.weights = LossWeights::new().with_commitment(f64::NAN));
-    assert!(error.starts_with("QlaeConfig.weights.commitment = NaN"), "{error}");
+    assert!(
+        error.starts_with("QlaeConfig.weights.commitment = NaN"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -198,12 +219,20 @@ fn training_configurations_are_checked() {
 fn baselines_refuse_impossible_values() {
     let small = QlaeConfig::small_mlp();
     let device = device();
-    let error = text(AutoencoderConfig::bio(&small).with_activity(-1.0).init(&device));
+    let error = text(
+        AutoencoderConfig::bio(&small)
+            .with_activity(-1.0)
+            .init(&device),
+    );
     assert_eq!(
         error,
         "AutoencoderConfig.activity = -1.0: must be finite and not negative"
     );
-    let error = text(VqVaeConfig::matching(&small).with_embeddings(0).init(&device));
+    let error = text(
+        VqVaeConfig::matching(&small)
+            .with_embeddings(0)
+            .init(&device),
+    );
     assert_eq!(error, "VqVaeConfig.embeddings = 0: must be at least 1");
     let error = text(VaeConfig::total_correlation(&small, 3.0, 0).init(&device));
     assert_eq!(
@@ -211,10 +240,24 @@ fn baselines_refuse_impossible_values() {
         "VaeConfig.objective.data_set = 0: must be the number of training images, at least 1"
     );
     let error = text(VaeConfig::beta(&small, -3.0).init(&device));
-    assert_eq!(error, "VaeConfig.objective.kl = -3.0: must be finite and not negative");
-    let error = text(InfoGanConfig::quantized(&small).with_generator_every(0).init(&device));
-    assert_eq!(error, "InfoGanConfig.generator_every = 0: must be at least 1");
-    let error = text(InfoGanConfig::matching(&small).with_values(Some(vec![2])).init(&device));
+    assert_eq!(
+        error,
+        "VaeConfig.objective.kl = -3.0: must be finite and not negative"
+    );
+    let error = text(
+        InfoGanConfig::quantized(&small)
+            .with_generator_every(0)
+            .init(&device),
+    );
+    assert_eq!(
+        error,
+        "InfoGanConfig.generator_every = 0: must be at least 1"
+    );
+    let error = text(
+        InfoGanConfig::matching(&small)
+            .with_values(Some(vec![2]))
+            .init(&device),
+    );
     assert_eq!(
         error,
         "InfoGanConfig.values = [2]: needs 10 sizes, one per latent, each at least 1"
@@ -222,5 +265,8 @@ fn baselines_refuse_impossible_values() {
     let mut broken = small;
     broken.backbone.encoder = EncoderConfig::new(vec![]);
     let error = text(AutoencoderConfig::matching(&broken).init(&device));
-    assert!(error.starts_with("AutoencoderConfig.encoder.dense = []"), "{error}");
+    assert!(
+        error.starts_with("AutoencoderConfig.encoder.dense = []"),
+        "{error}"
+    );
 }

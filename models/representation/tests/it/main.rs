@@ -30,7 +30,12 @@ fn normal<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
 }
 
 fn floats<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.without_autodiff().into_data().convert::<f32>().try_to_vec().unwrap()
+    tensor
+        .without_autodiff()
+        .into_data()
+        .convert::<f32>()
+        .try_to_vec()
+        .unwrap()
 }
 
 fn integers<const D: usize>(tensor: Tensor<D, burn::tensor::Int>) -> Vec<i64> {

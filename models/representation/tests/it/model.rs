@@ -14,7 +14,10 @@ fn a_tie_goes_to_the_lower_index_and_the_estimate_is_the_value() {
     let result = quantize(z, values, &[3, 2]);
     assert_eq!(integers(result.indices), [0, 0, 2, 0, 0, 1]);
     assert_eq!(floats(result.values), [-0.5, 0.25, 0.5, 0.25, -0.5, -1.0]);
-    assert_eq!(floats(result.straight_through), [-0.5, 0.25, 0.5, 0.25, -0.5, -1.0]);
+    assert_eq!(
+        floats(result.straight_through),
+        [-0.5, 0.25, 0.5, 0.25, -0.5, -1.0]
+    );
 }
 
 proptest! {
@@ -90,7 +93,10 @@ fn traversals_and_interventions_set_one_latent() {
         let own = integers(codes.indices)[2];
         let reconstruction = model.reconstruct(batch.clone()).unwrap();
         let expected = floats(reconstruction.clone().slice_dim(0, 0));
-        for (a, b) in floats(traversal.clone().slice_dim(0, own)).iter().zip(&expected) {
+        for (a, b) in floats(traversal.clone().slice_dim(0, own))
+            .iter()
+            .zip(&expected)
+        {
             assert!((a - b).abs() < 1e-6);
         }
         let set = model.intervene(batch, 2, 4).unwrap();
@@ -99,7 +105,11 @@ fn traversals_and_interventions_set_one_latent() {
         for (a, b) in floats(set.slice_dim(0, 0)).iter().zip(&last) {
             assert!((a - b).abs() < 1e-6);
         }
-        assert!(floats(reconstruction).iter().all(|p| (0.0..=1.0).contains(p)));
+        assert!(
+            floats(reconstruction)
+                .iter()
+                .all(|p| (0.0..=1.0).contains(p))
+        );
     }
 }
 
@@ -118,7 +128,10 @@ fn wrong_arguments_are_refused_in_words() {
     assert_eq!(error, "values is [4, 9]: needs 10 latents per row");
     let right = images([1, 1, 16, 16], 0, &device);
     let error = text(model.intervene(right.clone(), 10, 0));
-    assert_eq!(error, "latent is 10: the model has 10 latents, counted from 0");
+    assert_eq!(
+        error,
+        "latent is 10: the model has 10 latents, counted from 0"
+    );
     let error = text(model.intervene(right.clone(), 0, 8));
     assert_eq!(error, "index is 8: latent 0 has 8 values, counted from 0");
     assert!(text(model.traverse(right.squeeze_dim(0), 99)).starts_with("latent is 99"));
@@ -130,9 +143,15 @@ fn the_reported_code_is_the_quantised_one() {
     let model = QlaeConfig::small_conv().init(&device).unwrap();
     let batch = images([3, 1, 16, 16], 2, &device);
     let codes = model.codes(batch.clone());
-    assert_eq!(floats(codes), floats(model.encode(batch.clone()).unwrap().values));
+    assert_eq!(
+        floats(codes),
+        floats(model.encode(batch.clone()).unwrap().values)
+    );
     let reconstruction = model.reconstruct(batch.clone()).unwrap();
-    for (a, b) in floats(model.reconstruction(batch)).iter().zip(floats(reconstruction)) {
+    for (a, b) in floats(model.reconstruction(batch))
+        .iter()
+        .zip(floats(reconstruction))
+    {
         assert!((a - b).abs() < 1e-5);
     }
     assert!(model.is_discrete());

@@ -10,7 +10,10 @@ use menagerie_representation::qlae::objective::{
 fn close(a: &[f32], b: &[f32], tolerance: f32) {
     assert_eq!(a.len(), b.len());
     for (a, b) in a.iter().zip(b) {
-        assert!((a - b).abs() <= tolerance * b.abs().max(1.0), "{a} against {b}");
+        assert!(
+            (a - b).abs() <= tolerance * b.abs().max(1.0),
+            "{a} against {b}"
+        );
     }
 }
 
@@ -86,11 +89,18 @@ fn the_decomposition_adds_up_to_the_divergence() {
     };
     let normaliser = (5.0f32 * 900.0).ln();
     let joint: f32 = (0..5)
-        .map(|j| (0..3).map(|k| log_normal(z[k], m[3 * j + k], s[3 * j + k])).sum::<f32>().exp())
+        .map(|j| {
+            (0..3)
+                .map(|k| log_normal(z[k], m[3 * j + k], s[3 * j + k]))
+                .sum::<f32>()
+                .exp()
+        })
         .sum();
     let marginals: f32 = (0..3)
         .map(|k| {
-            let sum: f32 = (0..5).map(|j| log_normal(z[k], m[3 * j + k], s[3 * j + k]).exp()).sum();
+            let sum: f32 = (0..5)
+                .map(|j| log_normal(z[k], m[3 * j + k], s[3 * j + k]).exp())
+                .sum();
             sum.ln() - normaliser
         })
         .sum();

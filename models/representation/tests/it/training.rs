@@ -52,7 +52,9 @@ fn weights_are_clipped_and_decay_while_biases_and_codebooks_do_not() {
         layer: LinearConfig::new(1, 1).init(&device),
         latent: LinearConfig::new(1, 1).with_bias(false).init(&device),
     };
-    let config = TrainingConfig::new().with_learning_rate(0.01).with_weight_decay(2.0);
+    let config = TrainingConfig::new()
+        .with_learning_rate(0.01)
+        .with_weight_decay(2.0);
     let mut optimizer = config.optimizer().unwrap();
     let read = |toy: &Toy| {
         let bias = toy.layer.bias.as_ref().map(Param::val).unwrap();
@@ -66,8 +68,8 @@ fn weights_are_clipped_and_decay_while_biases_and_codebooks_do_not() {
     // Clipping shows in the moments as soon as gradients differ in size.
     for slope in [100.0, -0.5, 3.0] {
         let bias = toy.layer.bias.as_ref().map(Param::val).unwrap();
-        let loss = (toy.layer.weight.val().sum() + bias.sum() + toy.latent.weight.val().sum())
-            * slope;
+        let loss =
+            (toy.layer.weight.val().sum() + bias.sum() + toy.latent.weight.val().sum()) * slope;
         let gradients = GradientsParams::from_grads(loss.backward(), &toy);
         toy = optimizer.step(config.learning_rate, toy, gradients);
         let [weight, bias, codebook] = &mut references;
@@ -75,7 +77,11 @@ fn weights_are_clipped_and_decay_while_biases_and_codebooks_do_not() {
         bias.update(slope, f64::INFINITY, 0.0);
         codebook.update(slope, f64::INFINITY, 0.0);
         for (ours, reference) in read(&toy).iter().zip(&references) {
-            assert!((f64::from(*ours) - reference.value).abs() < 1e-6, "{ours} {}", reference.value);
+            assert!(
+                (f64::from(*ours) - reference.value).abs() < 1e-6,
+                "{ours} {}",
+                reference.value
+            );
         }
     }
 }
@@ -113,9 +119,14 @@ fn a_few_steps_improve_the_reconstruction() {
             let output = TrainStep::step(&model, batch.clone());
             model = optimizer.step(training.learning_rate, model, output.grads);
         }
-        let after = InferenceStep::step(&model.valid(), batch.without_autodiff()).read().unwrap();
+        let after = InferenceStep::step(&model.valid(), batch.without_autodiff())
+            .read()
+            .unwrap();
         for name in ["bce", "mse"] {
-            assert!(after.get(name) < before.get(name), "{name}: {before} to {after}");
+            assert!(
+                after.get(name) < before.get(name),
+                "{name}: {before} to {after}"
+            );
         }
     }
 }

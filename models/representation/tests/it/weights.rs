@@ -55,7 +55,10 @@ fn weights_of_another_model_are_refused_by_name() {
     weights::save(&config, &config.init(&device).unwrap(), &path).unwrap();
 
     let error = text(weights::load(&tiny(image), &path, &device));
-    assert!(error.contains("decoder.layers.1.layers.0.weight"), "{error}");
+    assert!(
+        error.contains("decoder.layers.1.layers.0.weight"),
+        "{error}"
+    );
     assert!(error.contains("decoder.input_map"), "{error}");
 
     let mut wider = config.clone();
@@ -67,6 +70,10 @@ fn weights_of_another_model_are_refused_by_name() {
     std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
     let error = text(weights::load(&config, &path, &device));
     assert!(error.contains("qlae.safetensors"), "{error}");
-    let error = text(weights::load(&config, &dir.path().join("none.safetensors"), &device));
+    let error = text(weights::load(
+        &config,
+        &dir.path().join("none.safetensors"),
+        &device,
+    ));
     assert!(error.contains("none.safetensors"), "{error}");
 }

@@ -54,7 +54,12 @@ impl AutoencoderConfig {
     pub fn validate(&self) -> Result<()> {
         self.backbone.validate(Self::NAME)?;
         if self.latents == 0 {
-            return Err(Error::config(Self::NAME, "latents", 0, "must be at least 1"));
+            return Err(Error::config(
+                Self::NAME,
+                "latents",
+                0,
+                "must be at least 1",
+            ));
         }
         weight(Self::NAME, "nonnegative", self.nonnegative)?;
         weight(Self::NAME, "activity", self.activity)

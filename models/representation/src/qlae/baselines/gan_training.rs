@@ -47,7 +47,9 @@ impl<'a> GanTraining<'a> {
     ) -> Result<Self> {
         let device = device.clone().autodiff();
         Ok(Self {
-            model: Some(initialise(&device, seed.stream("init"), || config.init(&device))?),
+            model: Some(initialise(&device, seed.stream("init"), || {
+                config.init(&device)
+            })?),
             critic: training.optimizer()?,
             generator: training.optimizer()?,
             learning_rate: training.learning_rate,
@@ -69,7 +71,10 @@ impl<'a> GanTraining<'a> {
 }
 
 fn lost() -> Error {
-    Error::other("adversarial training", "an earlier step failed and left no model")
+    Error::other(
+        "adversarial training",
+        "an earlier step failed and left no model",
+    )
 }
 
 impl Procedure for GanTraining<'_> {

@@ -86,7 +86,10 @@ impl InfoGanConfig {
         if let Some(values) = &self.values
             && (values.len() != self.latents || values.contains(&0))
         {
-            let rule = format!("needs {} sizes, one per latent, each at least 1", self.latents);
+            let rule = format!(
+                "needs {} sizes, one per latent, each at least 1",
+                self.latents
+            );
             return Err(Error::config(Self::NAME, "values", values, rule));
         }
         let weights = &self.weights;
@@ -110,7 +113,8 @@ impl InfoGanConfig {
         self.validate()?;
         let base = Encoder::init(&self.backbone, self.latents, device)?;
         let features = base.head.weight.dims()[0];
-        let quantizer = |values: &Vec<usize>| ScalarQuantizer::init(self.latents, values, true, device);
+        let quantizer =
+            |values: &Vec<usize>| ScalarQuantizer::init(self.latents, values, true, device);
         Ok(InfoGan {
             encoder: Critic {
                 base,
@@ -234,7 +238,8 @@ impl InfoGan {
         let latents = self.latents(draws.latents.clone());
         let judged = self.judge(self.generate(latents.clone()));
         let latent = latent_recovery(judged.latents(), latents);
-        let total = latent.clone() * self.weights.latent - judged.value.clone() * self.weights.value;
+        let total =
+            latent.clone() * self.weights.latent - judged.value.clone() * self.weights.value;
         GeneratorLoss {
             total: self.add_quantization(total, &judged),
             value: judged.value,

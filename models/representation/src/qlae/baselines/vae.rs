@@ -85,7 +85,12 @@ impl VaeConfig {
     pub fn validate(&self) -> Result<()> {
         self.backbone.validate(Self::NAME)?;
         if self.latents == 0 {
-            return Err(Error::config(Self::NAME, "latents", 0, "must be at least 1"));
+            return Err(Error::config(
+                Self::NAME,
+                "latents",
+                0,
+                "must be at least 1",
+            ));
         }
         match &self.objective {
             VaeObjective::Beta { kl } => weight(Self::NAME, "objective.kl", *kl),
