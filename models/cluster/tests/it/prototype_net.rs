@@ -410,27 +410,46 @@ fn a_foreign_state_dict_lists_what_does_not_fit() {
 fn impossible_configurations_are_refused() {
     let mnist = PrototypeNetConfig::mnist;
     assert_eq!(
-        refusal(mnist().with_prototypes(0)),
+        refusal(PrototypeNetConfig {
+            prototypes: 0,
+            ..mnist()
+        }),
         "PrototypeNetConfig.prototypes = 0: must be at least 1"
     );
     assert_eq!(
-        refusal(mnist().with_classes(1)),
+        refusal(PrototypeNetConfig {
+            classes: 1,
+            ..mnist()
+        }),
         "PrototypeNetConfig.classes = 1: must be at least 2"
     );
     assert_eq!(
-        refusal(mnist().with_image([1, 15, 28])),
+        refusal(PrototypeNetConfig {
+            image: [1, 15, 28],
+            ..mnist()
+        }),
         "PrototypeNetConfig.image = [1, 15, 28]: 4 layers with stride 2 need sides of at least \
          16, unless single_position is set"
     );
-    let tiny = mnist().with_image([1, 9, 8]).with_single_position(true);
+    let tiny = PrototypeNetConfig {
+        image: [1, 9, 8],
+        single_position: true,
+        ..mnist()
+    };
     let tiny = tiny.init(&Device::default()).unwrap();
     assert_eq!(tiny.decode_prototypes().dims(), [15, 1, 9, 8]);
     assert_eq!(
-        refusal(mnist().with_image([0, 28, 28])),
+        refusal(PrototypeNetConfig {
+            image: [0, 28, 28],
+            ..mnist()
+        }),
         "PrototypeNetConfig.image = [0, 28, 28]: channels, height and width must be at least 1"
     );
     assert_eq!(
-        refusal(mnist().with_maps(vec![32, 0])),
+        refusal(PrototypeNetConfig {
+            maps: vec![32, 0],
+            ..mnist()
+        }),
         "PrototypeNetConfig.maps = [32, 0]: needs at least one layer, each with at least one map"
     );
     for (weights, text) in [
@@ -521,7 +540,8 @@ fn images_and_labels_that_do_not_fit_are_refused() {
             "TrainingConfig.epochs = 0: must be at least 1",
         ),
     ] {
-        assert_eq!(config.optimizer().unwrap_err().to_string(), text);
+        assert_eq!(config.optimizer().err().unwrap().to_string(), text);
+        assert_eq!(config.validate().unwrap_err().to_string(), text);
     }
 }
 
