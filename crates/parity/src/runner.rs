@@ -106,7 +106,8 @@ pub fn main(fixtures: &str, cases: &[Case]) -> ExitCode {
 /// Runs `cases` on the fixtures below `options.dir` and writes a row for each to `out`.
 ///
 /// A fixture is a file `DIR/<slug>/*.safetensors` with `slug` and `case` in its metadata, which
-/// alone decide what runs on it; other files are listed as skipped.
+/// alone decide what runs on it; other files are listed as skipped. A fixture that no case claims
+/// fails, and so does a slug that was asked for and has no fixture.
 ///
 /// # Errors
 /// [`Error::Unknown`] for a slug without cases or an unknown device, [`Error::Io`] for a folder
@@ -122,6 +123,7 @@ pub fn run(options: &Options, cases: &[Case], out: &mut dyn Write) -> Result<Sum
     }
     let device = device::parse(&options.device)?;
     let files = files(&options.dir)?;
+    let dir = options.dir.display().to_string();
     let mut summary = Summary::default();
     let mut seen = BTreeSet::new();
     let asked = |slug: &str| options.slugs.is_empty() || options.slugs.iter().any(|s| s == slug);
@@ -164,14 +166,19 @@ pub fn run(options: &Options, cases: &[Case], out: &mut dyn Write) -> Result<Sum
         }
         seen.insert((slug, name));
     }
-    if seen.is_empty() {
-        let wanted = match options.slugs.as_slice() {
-            [] => "any system".to_owned(),
-            slugs => slugs.join(", "),
-        };
+    for slug in &options.slugs {
+        if !seen.iter().any(|(seen, _)| seen == slug) {
+            summary.failed += 1;
+            let problem = format!("no fixture: expected {slug}/*.safetensors below {dir}");
+            for line in Row::failed(problem).lines(slug, "-", "-") {
+                print(&line)?;
+            }
+        }
+    }
+    if seen.is_empty() && options.slugs.is_empty() {
         return Err(Error::other(
-            format!("{}", options.dir.display()),
-            format!("no fixture of {wanted}: expected <slug>/*.safetensors below it"),
+            dir,
+            "no fixture of any system: expected <slug>/*.safetensors below it",
         ));
     }
     for case in cases.iter().filter(|case| asked(case.slug)) {

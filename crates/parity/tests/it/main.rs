@@ -417,12 +417,21 @@ fn nothing_to_check_is_an_error() {
         text.contains("no fixture of any system: expected <slug>/*.safetensors"),
         "{text}"
     );
-    linear_fixture().write(dir.path(), "right");
-    let text = error(dir.path(), &["other"]);
-    assert!(text.contains("no fixture of other"), "{text}");
     let text = error(&dir.path().join("none"), &[]);
     assert!(
         text.starts_with("cannot read ") && text.contains("none"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_slug_without_fixtures_fails() {
+    let dir = tempfile::tempdir().unwrap();
+    linear_fixture().write(dir.path(), "right");
+    let (summary, text) = parity(dir.path(), &["toy", "other"]);
+    assert_eq!((summary.passed, summary.failed), (1, 1), "{text}");
+    assert!(
+        text.contains("no fixture: expected other/*.safetensors below"),
         "{text}"
     );
 }
