@@ -45,8 +45,17 @@ pub(crate) fn permute(data: &TensorData, axes: &[usize]) -> Outcome<TensorData> 
     let to_shape: Vec<usize> = axes.iter().map(|&axis| shape[axis]).collect();
     let to_strides: Vec<usize> = axes.iter().map(|&axis| old[axis]).collect();
     let mut moved = Vec::with_capacity(bytes.len());
-    walk(&to_shape, &to_strides, |offset| {
-        moved.extend_from_slice(&bytes[offset * size..][..size]);
+    // The innermost axis is a plain loop; only the others need an index.
+    let (row, step) = match (to_shape.last(), to_strides.last()) {
+        (Some(&row), Some(&step)) => (row, step),
+        _ => return Ok(data.clone()),
+    };
+    let outer = axes.len() - 1;
+    walk(&to_shape[..outer], &to_strides[..outer], |offset| {
+        for at in 0..row {
+            let from = (offset + at * step) * size;
+            moved.extend_from_slice(&bytes[from..from + size]);
+        }
     });
     build(moved, to_shape, data.dtype())
 }

@@ -143,14 +143,16 @@ impl Rule {
 /// Position among a rule's patterns, and number where any number of keys matches one pattern.
 type Slot = (usize, usize);
 
+/// The keys and tensors that one rule takes together.
+type Group<'a> = BTreeMap<Slot, (&'a str, &'a TensorData)>;
+
 /// Carries tensors through `rules`, read from their `official` to their `module` side.
 pub(crate) fn convert<'a>(
     rules: &[Rule],
     tensors: impl Iterator<Item = (&'a str, &'a TensorData)>,
 ) -> Converted {
     let mut converted = Converted::default();
-    let mut groups: BTreeMap<(usize, Bindings), BTreeMap<Slot, (&str, &TensorData)>> =
-        BTreeMap::new();
+    let mut groups: BTreeMap<(usize, Bindings), Group> = BTreeMap::new();
     for (key, data) in tensors {
         let place = rules
             .iter()
@@ -192,12 +194,7 @@ impl Converted {
         self.tensors.insert(key, data);
     }
 
-    fn carry(
-        &mut self,
-        rule: &Rule,
-        bindings: &Bindings,
-        group: &BTreeMap<Slot, (&str, &TensorData)>,
-    ) {
+    fn carry(&mut self, rule: &Rule, bindings: &Bindings, group: &Group) {
         let keys: Vec<String> = group.values().map(|(key, _)| (*key).to_owned()).collect();
         let targets = rule.targets(None, bindings).unwrap_or_default();
         let absent: Vec<String> = rule

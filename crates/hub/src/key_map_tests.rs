@@ -2,6 +2,7 @@ use super::*;
 use crate::StateDict;
 
 type Named = BTreeMap<String, TensorData>;
+type Tensors = [(&'static str, TensorData)];
 
 fn counting(shape: &[usize]) -> TensorData {
     let count = shape.iter().product::<usize>();
@@ -227,7 +228,7 @@ fn ignored_keys_are_dropped() {
 fn every_misuse_is_named() {
     let stack = KeyMap::new().stack("v.{j}", "values");
     let merge = KeyMap::new().merge(["a", "b"], "ab", 0);
-    let cases: [(&KeyMap, &[(&str, TensorData)], &str); 7] = [
+    let cases: [(&KeyMap, &Tensors, &str); 7] = [
         (
             &stack,
             &[("v.0", counting(&[1])), ("v.2", counting(&[1]))],

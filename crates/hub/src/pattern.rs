@@ -173,8 +173,11 @@ fn ends(key: &str, empty: bool, dots: bool) -> impl Iterator<Item = usize> {
 mod tests {
     use super::*;
 
-    /// (pattern, key, bindings or none)
-    const MATCHES: &[(&str, &str, Option<&[(&str, &str)]>)] = &[
+    /// The names and texts that a pattern binds.
+    type Bound = Option<&'static [(&'static str, &'static str)]>;
+
+    /// A pattern, a key, and what the one binds in the other.
+    const MATCHES: &[(&str, &str, Bound)] = &[
         ("head.weight", "head.weight", Some(&[])),
         ("head.weight", "head.weights", None),
         ("encoder_f{i}", "encoder_f12", Some(&[("i", "12")])),
