@@ -9,6 +9,7 @@
 //! folder; a decided claim that is *not met* ends the program with exit code 1.
 
 pub mod cluster;
+mod jobs;
 pub mod representation;
 
 use burn::tensor::Device;
