@@ -1,4 +1,5 @@
 //! Forward passes, training steps and metrics at the published shapes.
+#![allow(clippy::unwrap_used)]
 
 use burn::tensor::{Device, Tensor, TensorData};
 use menagerie_core::Seed;

@@ -1,4 +1,5 @@
 //! Integration tests: sizes, refusals, objectives, training groups, baselines, weights.
+#![allow(clippy::unwrap_used)]
 
 mod baselines;
 mod configs;

@@ -70,7 +70,7 @@ fn the_decomposition_adds_up_to_the_divergence() {
     let deviation = softplus(scale, 1.0);
     let terms = total_correlation_terms(sample.clone(), mean.clone(), deviation.clone(), 900);
     let sum = terms.mutual_information + terms.total_correlation.clone() + terms.dimension_wise_kl;
-    let [z, m, s] = [sample, mean, deviation].map(|x| floats(x));
+    let [z, m, s] = [sample, mean, deviation].map(floats);
     let expected: Vec<f32> = (0..5)
         .map(|row| {
             (3 * row..3 * row + 3)

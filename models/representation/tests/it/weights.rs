@@ -1,10 +1,13 @@
 //! Files with official names.
 
 use super::{device, floats, images, text};
-use menagerie_hub::StateDict;
+use burn::module::Module;
+use menagerie_hub::{KeyMap, StateDict};
 use menagerie_representation::qlae::{
     BackboneConfig, ConvStackConfig, DecoderConfig, DenseDecoderConfig, EncoderConfig,
-    ImageDecoderConfig, QlaeConfig, StyleDecoderConfig, weights,
+    ImageDecoderConfig, QlaeConfig, StyleDecoderConfig,
+    baselines::{AutoencoderConfig, InfoGanConfig, VaeConfig, VqVaeConfig},
+    weights,
 };
 
 fn tiny(decoder: DecoderConfig) -> QlaeConfig {
@@ -76,4 +79,52 @@ fn weights_of_another_model_are_refused_by_name() {
         &device,
     ));
     assert!(error.contains("none.safetensors"), "{error}");
+}
+
+/// Official names of every parameter, and back into the module.
+fn official<M: Module>(model: M, map: &KeyMap) -> Vec<String> {
+    let values = menagerie_hub::values(&model);
+    let official = map.to_official(&values).unwrap();
+    let names = official.keys().cloned().collect();
+    let weights = StateDict::from_tensors("the test", official);
+    let loaded = menagerie_hub::load(model, &weights, map).unwrap();
+    assert_eq!(menagerie_hub::values(&loaded), values);
+    names
+}
+
+#[test]
+fn baselines_have_official_names_too() {
+    let device = device();
+    for decoder in decoders() {
+        let config = tiny(decoder);
+        let autoencoder = AutoencoderConfig::matching(&config);
+        let map = weights::autoencoder_key_map(&autoencoder);
+        let names = official(autoencoder.init(&device).unwrap(), &map);
+        assert!(names.iter().all(|name| !name.starts_with("latent")));
+
+        let vae = VaeConfig::beta(&config, 1.0);
+        official(vae.init(&device).unwrap(), &weights::vae_key_map(&vae));
+
+        let vqvae = VqVaeConfig::matching(&config);
+        let map = weights::vqvae_key_map(&vqvae);
+        let names = official(vqvae.init(&device).unwrap(), &map);
+        assert!(names.contains(&"latent.embeddings".to_owned()));
+
+        let global = config.clone().into_global();
+        let map = weights::key_map(&global);
+        let names = official(global.init(&device).unwrap(), &map);
+        assert!(names.contains(&"latent.values".to_owned()));
+
+        let gan = InfoGanConfig::quantized(&config);
+        let map = weights::infogan_key_map(&gan);
+        let names = official(gan.init(&device).unwrap(), &map);
+        for name in [
+            "encoder.base.conv.layers.0.layers.0.weight",
+            "encoder.critic.bias",
+            "latent._values_per_latent.2",
+        ] {
+            assert!(names.contains(&name.to_owned()), "{name}");
+        }
+        assert!(names.iter().all(|name| !name.contains("Style")));
+    }
 }
