@@ -107,18 +107,14 @@ pub fn conv2d(
     stride: [usize; 2],
     padding: Padding,
 ) -> Tensor<4> {
-    let ([_, channels, h, w], [outputs, inputs, kh, kw]) = (x.dims(), weight.dims());
-    assert_eq!(channels, inputs, "conv2d: channels of x and of the weight");
-    assert!(stride[0] > 0 && stride[1] > 0, "conv2d: stride {stride:?}");
-    assert!(
-        padding.convolved([h, w], [kh, kw], stride).is_some(),
-        "conv2d: kernel {kh}x{kw} is larger than input {h}x{w} with {padding:?}"
-    );
+    let outputs = check_conv2d(x.dims(), weight.dims(), stride, padding);
     if let Some(bias) = &bias {
         assert_eq!(bias.dims(), [outputs], "conv2d: shape of the bias");
     }
     #[cfg(feature = "flex")]
-    if let Some(y) = crate::flex::conv2d(&x, &weight, bias.as_ref(), stride, padding) {
+    if let Some(y) =
+        crate::flex::conv::convolution(false, [&x, &weight], bias.as_ref(), stride, padding)
+    {
         return y;
     }
     plain::conv2d(x, weight, bias, stride, padding)
@@ -141,7 +137,46 @@ pub fn conv_transpose2d(
     stride: [usize; 2],
     padding: Padding,
 ) -> Tensor<4> {
-    let ([_, channels, h, w], [inputs, outputs, kh, kw]) = (x.dims(), weight.dims());
+    let outputs = check_conv_transpose2d(x.dims(), weight.dims(), stride, padding);
+    if let Some(bias) = &bias {
+        assert_eq!(
+            bias.dims(),
+            [outputs],
+            "conv_transpose2d: shape of the bias"
+        );
+    }
+    #[cfg(feature = "flex")]
+    if let Some(y) =
+        crate::flex::conv::convolution(true, [&x, &weight], bias.as_ref(), stride, padding)
+    {
+        return y;
+    }
+    plain::conv_transpose2d(x, weight, bias, stride, padding)
+}
+
+/// Checks what [`conv2d`] is handed and returns its output channels.
+pub(crate) fn check_conv2d(
+    [_, channels, h, w]: [usize; 4],
+    [outputs, inputs, kh, kw]: [usize; 4],
+    stride: [usize; 2],
+    padding: Padding,
+) -> usize {
+    assert_eq!(channels, inputs, "conv2d: channels of x and of the weight");
+    assert!(stride[0] > 0 && stride[1] > 0, "conv2d: stride {stride:?}");
+    assert!(
+        padding.convolved([h, w], [kh, kw], stride).is_some(),
+        "conv2d: kernel {kh}x{kw} is larger than input {h}x{w} with {padding:?}"
+    );
+    outputs
+}
+
+/// Checks what [`conv_transpose2d`] is handed and returns its output channels.
+pub(crate) fn check_conv_transpose2d(
+    [_, channels, h, w]: [usize; 4],
+    [inputs, outputs, kh, kw]: [usize; 4],
+    stride: [usize; 2],
+    padding: Padding,
+) -> usize {
     assert_eq!(
         channels, inputs,
         "conv_transpose2d: channels of x and of the weight"
@@ -154,18 +189,7 @@ pub fn conv_transpose2d(
         padding.transposed([h, w], [kh, kw], stride).is_some(),
         "conv_transpose2d: {padding:?} leaves nothing of input {h}x{w} with kernel {kh}x{kw}"
     );
-    if let Some(bias) = &bias {
-        assert_eq!(
-            bias.dims(),
-            [outputs],
-            "conv_transpose2d: shape of the bias"
-        );
-    }
-    #[cfg(feature = "flex")]
-    if let Some(y) = crate::flex::conv_transpose2d(&x, &weight, bias.as_ref(), stride, padding) {
-        return y;
-    }
-    plain::conv_transpose2d(x, weight, bias, stride, padding)
+    outputs
 }
 
 /// The operations on Burn's own, for every backend.

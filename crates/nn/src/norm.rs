@@ -3,6 +3,12 @@
 //! Each sample's each channel is brought to zero mean and unit (biased) variance over its pixels:
 //! `(x - mean) / sqrt(var + epsilon)`. It is group normalisation with as many groups as channels.
 
+#[cfg(feature = "flex")]
+use crate::flex::norm::{Gains, instance_norm as instance_norm_kernel};
+#[cfg(feature = "flex")]
+use crate::kernel::norm::Norm;
+#[cfg(feature = "flex")]
+use burn::backend::DispatchTensor;
 use burn::tensor::{Tensor, activation};
 
 /// Instance normalisation of `x`, `[batch, channels, height, width]`, with the optional gain and
@@ -29,22 +35,11 @@ pub fn instance_norm_leaky_relu(
     epsilon: f64,
     slope: f64,
 ) -> Tensor<4> {
-    check_affine(x.dims(), affine.as_ref());
+    check_affine(x.dims()[1], affine.as_ref());
     #[cfg(feature = "flex")]
     {
-        let norm = crate::kernel::norm::Norm {
-            before: 1.0,
-            after: slope as f32,
-            epsilon: epsilon as f32,
-        };
-        let gains = match affine {
-            Some(_) => crate::flex::Gains::Channel,
-            None => crate::flex::Gains::None,
-        };
-        let tensors = affine
-            .clone()
-            .map(|(g, b)| [g.into_dispatch(), b.into_dispatch()]);
-        if let Some(y) = crate::flex::instance_norm(&x, norm, gains, tensors) {
+        let (norm, gains, tensors) = norm_first(affine.as_ref(), epsilon, slope);
+        if let Some(y) = instance_norm_kernel(&x, norm, gains, tensors) {
             return y;
         }
     }
@@ -64,39 +59,75 @@ pub fn leaky_relu_instance_norm(
     epsilon: f64,
     modulation: Option<(Tensor<2>, Tensor<2>)>,
 ) -> Tensor<4> {
-    check_modulation(x.dims(), modulation.as_ref());
+    let [batch, channels, _, _] = x.dims();
+    check_modulation([batch, channels], modulation.as_ref());
     #[cfg(feature = "flex")]
     {
-        let norm = crate::kernel::norm::Norm {
-            before: slope as f32,
-            after: 1.0,
-            epsilon: epsilon as f32,
-        };
-        let gains = match modulation {
-            Some(_) => crate::flex::Gains::Sample,
-            None => crate::flex::Gains::None,
-        };
-        let tensors = modulation
-            .clone()
-            .map(|(g, b)| [g.into_dispatch(), b.into_dispatch()]);
-        if let Some(y) = crate::flex::instance_norm(&x, norm, gains, tensors) {
+        let (norm, gains, tensors) = activation_first(modulation.as_ref(), epsilon, slope);
+        if let Some(y) = instance_norm_kernel(&x, norm, gains, tensors) {
             return y;
         }
     }
     plain::leaky_relu_instance_norm(x, slope, epsilon, modulation)
 }
 
-pub(crate) fn check_affine(x: [usize; 4], affine: Option<&(Tensor<1>, Tensor<1>)>) {
-    if let Some((gamma, beta)) = affine {
-        assert_eq!(gamma.dims(), [x[1]], "instance norm: shape of gamma");
-        assert_eq!(beta.dims(), [x[1]], "instance norm: shape of beta");
+/// A kernel's constants, kind of gain, and gain and shift.
+#[cfg(feature = "flex")]
+type Normalisation = (Norm, Gains, Option<[DispatchTensor; 2]>);
+
+/// For [`instance_norm_leaky_relu`].
+#[cfg(feature = "flex")]
+pub(crate) fn norm_first(
+    affine: Option<&(Tensor<1>, Tensor<1>)>,
+    epsilon: f64,
+    slope: f64,
+) -> Normalisation {
+    let norm = Norm {
+        before: 1.0,
+        after: slope as f32,
+        epsilon: epsilon as f32,
+    };
+    match affine.cloned() {
+        Some((gamma, beta)) => {
+            let tensors = [gamma.into_dispatch(), beta.into_dispatch()];
+            (norm, Gains::Channel, Some(tensors))
+        }
+        None => (norm, Gains::None, None),
     }
 }
 
-pub(crate) fn check_modulation(x: [usize; 4], modulation: Option<&(Tensor<2>, Tensor<2>)>) {
+/// For [`leaky_relu_instance_norm`].
+#[cfg(feature = "flex")]
+pub(crate) fn activation_first(
+    modulation: Option<&(Tensor<2>, Tensor<2>)>,
+    epsilon: f64,
+    slope: f64,
+) -> Normalisation {
+    let norm = Norm {
+        before: slope as f32,
+        after: 1.0,
+        epsilon: epsilon as f32,
+    };
+    match modulation.cloned() {
+        Some((scale, shift)) => {
+            let tensors = [scale.into_dispatch(), shift.into_dispatch()];
+            (norm, Gains::Sample, Some(tensors))
+        }
+        None => (norm, Gains::None, None),
+    }
+}
+
+pub(crate) fn check_affine(channels: usize, affine: Option<&(Tensor<1>, Tensor<1>)>) {
+    if let Some((gamma, beta)) = affine {
+        assert_eq!(gamma.dims(), [channels], "instance norm: shape of gamma");
+        assert_eq!(beta.dims(), [channels], "instance norm: shape of beta");
+    }
+}
+
+pub(crate) fn check_modulation(planes: [usize; 2], modulation: Option<&(Tensor<2>, Tensor<2>)>) {
     if let Some((scale, shift)) = modulation {
-        assert_eq!(scale.dims(), [x[0], x[1]], "instance norm: shape of scale");
-        assert_eq!(shift.dims(), [x[0], x[1]], "instance norm: shape of shift");
+        assert_eq!(scale.dims(), planes, "instance norm: shape of scale");
+        assert_eq!(shift.dims(), planes, "instance norm: shape of shift");
     }
 }
 

@@ -5,6 +5,7 @@ use super::layout::{lanes, panels, transpose};
 use super::micro::{LANES, Level, Product, product};
 use super::with_scratch;
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Output pixels per pass over the sums.
 const STRIP: usize = 128;
@@ -95,13 +96,13 @@ impl WeightGradient {
 
     /// Brings the sum of all `parts` into the weight's order, `[out, in, kernel height, kernel
     /// width]`.
-    pub(crate) fn finish(&self, level: Level, parts: Vec<Vec<f32>>, out: &mut [f32]) {
+    pub(crate) fn finish(&self, level: Level, parts: &[Vec<f32>], out: &mut [f32]) {
         let (g, depth) = (&self.g, self.g.depth());
-        let mut parts = parts.into_iter();
-        let Some(mut sums) = parts.next() else {
+        let Some((first, rest)) = parts.split_first() else {
             return out.fill(0.0);
         };
-        for part in parts {
+        let mut sums = first.clone();
+        for part in rest {
             for (sum, value) in sums.iter_mut().zip(part) {
                 *sum += value;
             }
@@ -112,19 +113,12 @@ impl WeightGradient {
             transpose(level, from, panel.lanes, to, depth, [depth, panel.channels]);
         }
     }
+}
 
-    /// Splits the batch into runs of whole groups and hands each to `work`, which returns its sums.
-    pub(crate) fn parts<R: Send>(
-        &self,
-        work: impl Fn(std::ops::Range<usize>) -> R + Sync + Send,
-    ) -> Vec<R> {
-        let groups = self.g.batch.div_ceil(self.group());
-        let parts = groups.min(PARTS);
-        (0..parts)
-            .into_par_iter()
-            .map(|part| work(part * groups / parts..(part + 1) * groups / parts))
-            .collect()
-    }
+/// Runs of the `rounds` rounds of work that a batch takes, each with partial sums of its own.
+pub(crate) fn parts(rounds: usize) -> impl Iterator<Item = Range<usize>> {
+    let parts = rounds.min(PARTS);
+    (0..parts).map(move |part| part * rounds / parts..(part + 1) * rounds / parts)
 }
 
 /// The gradient of `conv2d(x, weight)` with respect to the weight.
@@ -137,7 +131,7 @@ pub(crate) fn gradient(
 ) {
     let g = &tables.g;
     let sizes = [g.inputs * g.input_pixels(), g.outputs * g.output_pixels()];
-    let parts = tables.parts(|groups| {
+    let work = |groups: Range<usize>| {
         let mut sums = vec![0.0; tables.sums_len()];
         let [padded_len, spread_len] = tables.scratch_len();
         with_scratch(padded_len + spread_len, |scratch| {
@@ -151,6 +145,8 @@ pub(crate) fn gradient(
             }
         });
         sums
-    });
-    tables.finish(level, parts, out);
+    };
+    let groups: Vec<_> = parts(g.batch.div_ceil(tables.group())).collect();
+    let parts: Vec<_> = groups.into_par_iter().map(work).collect();
+    tables.finish(level, &parts, out);
 }

@@ -4,6 +4,8 @@ use menagerie_nn::block::{conv_norm_leaky_relu, conv_transpose_leaky_relu_norm};
 use menagerie_nn::conv::Padding;
 use menagerie_nn::norm::{instance_norm, instance_norm_leaky_relu, leaky_relu_instance_norm};
 
+/// A function of all leaves.
+type Body<'a> = dyn Fn(&[Tensor<4>], &[Tensor<2>], &[Tensor<1>]) -> Tensor<4> + 'a;
 type Results = Vec<(&'static str, Vec<f64>)>;
 
 /// Runs `body` with a function that makes a tracked leaf, and collects the result and the
@@ -14,7 +16,7 @@ fn evaluate(
     four: &[(&'static str, [usize; 4])],
     two: &[(&'static str, [usize; 2])],
     one: &[(&'static str, [usize; 1])],
-    body: &dyn Fn(&[Tensor<4>], &[Tensor<2>], &[Tensor<1>]) -> Tensor<4>,
+    body: &Body<'_>,
 ) -> Results {
     fn leaves<const D: usize>(
         seed: u64,
@@ -127,12 +129,15 @@ fn activation_then_normalisation_equals_the_plain_form() {
 }
 
 /// Batch, channels in and out, image, kernel, stride.
-const BLOCKS: [(usize, [usize; 2], [usize; 2], usize, usize); 5] = [
+type Shape = (usize, [usize; 2], [usize; 2], usize, usize);
+
+const BLOCKS: [Shape; 6] = [
     (2, [3, 32], [16, 16], 3, 1),
     (3, [32, 40], [8, 8], 4, 2),
     (11, [16, 17], [4, 4], 3, 1),
     (1, [5, 7], [9, 5], 3, 2),
     (9, [33, 64], [4, 4], 4, 2),
+    (21, [6, 20], [5, 5], 3, 2),
 ];
 
 #[test]

@@ -1,0 +1,161 @@
+//! Convolutions and transposed convolutions.
+
+use super::{Kernel, run, values};
+use crate::conv::Padding;
+use crate::kernel::conv::{Gather, Geometry, STRIP, adjoint, forward};
+use crate::kernel::micro::Level;
+use crate::kernel::norm::channel_sums;
+use crate::kernel::weight::{self, WeightGradient};
+use crate::memory::Buffer;
+use burn::backend::TensorMetadata;
+use burn::backend::flex::FlexTensor;
+use burn::tensor::Tensor;
+use std::sync::Arc;
+
+/// A convolution or, with `adjoint`, a transposed one, with a bias as the third input if any.
+#[derive(Clone, Debug)]
+pub(super) struct Convolution {
+    pub geometry: Geometry,
+    pub adjoint: bool,
+    pub tables: Arc<Tables>,
+}
+
+/// The offset tables of all passes.
+#[derive(Debug)]
+pub(super) struct Tables {
+    pub forward: Gather,
+    pub adjoint: Gather,
+    pub weight: WeightGradient,
+}
+
+impl Tables {
+    fn new(geometry: &Geometry) -> Option<Arc<Self>> {
+        Some(Arc::new(Self {
+            forward: Gather::forward(geometry, STRIP)?,
+            adjoint: Gather::adjoint(geometry)?,
+            weight: WeightGradient::new(geometry)?,
+        }))
+    }
+}
+
+impl Convolution {
+    /// `None` for empty tensors and for sizes beyond the tables' 32 bits.
+    pub(super) fn new(
+        adjoint: bool,
+        [x, weight]: [&Tensor<4>; 2],
+        stride: [usize; 2],
+        padding: Padding,
+    ) -> Option<Self> {
+        let [batch, _, h, w] = x.dims();
+        let [outputs, inputs, kh, kw] = weight.dims();
+        let kernel = [kh, kw];
+        let (input, output) = match adjoint {
+            false => ([h, w], padding.convolved([h, w], kernel, stride)?),
+            true => (padding.transposed([h, w], kernel, stride)?, [h, w]),
+        };
+        let sizes = [batch, inputs, outputs, kh, kw];
+        if sizes
+            .iter()
+            .chain(&input)
+            .chain(&output)
+            .any(|&size| size == 0)
+        {
+            return None;
+        }
+        let geometry = Geometry {
+            batch,
+            inputs,
+            outputs,
+            input,
+            output,
+            kernel,
+            stride,
+            padding,
+        };
+        Some(Self {
+            geometry,
+            adjoint,
+            tables: Tables::new(&geometry)?,
+        })
+    }
+
+    /// From the convolution's input to its output, or back.
+    fn pass(
+        &self,
+        back: bool,
+        from: &FlexTensor,
+        weight: &FlexTensor,
+        bias: Option<&FlexTensor>,
+    ) -> FlexTensor {
+        let (g, level, bias) = (&self.geometry, Level::detect(), bias.map(values));
+        let (from, weight) = (values(from), values(weight));
+        if back {
+            let mut out = Buffer::new(g.batch * g.inputs * g.input_pixels());
+            adjoint(level, &self.tables.adjoint, g, from, weight, bias, &mut out);
+            out.into_tensor([g.batch, g.inputs, g.input[0], g.input[1]])
+        } else {
+            let mut out = Buffer::new(g.batch * g.outputs * g.output_pixels());
+            forward(level, &self.tables.forward, g, from, weight, bias, &mut out);
+            out.into_tensor([g.batch, g.outputs, g.output[0], g.output[1]])
+        }
+    }
+}
+
+impl<const N: usize> Kernel<N> for Convolution {
+    type Saved = ();
+
+    fn forward(&self, inputs: &[FlexTensor; N], _keep: bool) -> (FlexTensor, ()) {
+        let output = self.pass(self.adjoint, &inputs[0], &inputs[1], inputs.get(2));
+        (output, ())
+    }
+
+    fn backward(
+        &self,
+        inputs: &[FlexTensor; N],
+        (): (),
+        gradient: &FlexTensor,
+        wanted: [bool; N],
+    ) -> [Option<FlexTensor>; N] {
+        let (g, level) = (&self.geometry, Level::detect());
+        std::array::from_fn(|input| {
+            if !wanted[input] {
+                return None;
+            }
+            Some(match input {
+                0 => self.pass(!self.adjoint, gradient, &inputs[1], None),
+                1 => {
+                    let [x, dy] = match self.adjoint {
+                        false => [values(&inputs[0]), values(gradient)],
+                        true => [values(gradient), values(&inputs[0])],
+                    };
+                    let mut out = Buffer::new(g.outputs * g.depth());
+                    weight::gradient(level, &self.tables.weight, x, dy, &mut out);
+                    out.into_tensor([g.outputs, g.inputs, g.kernel[0], g.kernel[1]])
+                }
+                _ => {
+                    let [_, channels, h, w] = gradient.shape().dims();
+                    let mut out = Buffer::new(channels);
+                    channel_sums(channels, h * w, values(gradient), &mut out);
+                    out.into_tensor([channels])
+                }
+            })
+        })
+    }
+}
+
+/// [`crate::conv::conv2d`] or, with `adjoint`, [`crate::conv::conv_transpose2d`]; `None` where the
+/// kernels do not apply.
+pub(crate) fn convolution(
+    adjoint: bool,
+    [x, weight]: [&Tensor<4>; 2],
+    bias: Option<&Tensor<1>>,
+    stride: [usize; 2],
+    padding: Padding,
+) -> Option<Tensor<4>> {
+    let kernel = Convolution::new(adjoint, [x, weight], stride, padding)?;
+    let [x, weight] = [x, weight].map(|tensor| tensor.clone().into_dispatch());
+    match bias {
+        Some(bias) => run(&kernel, [x, weight, bias.clone().into_dispatch()]),
+        None => run(&kernel, [x, weight]),
+    }
+}
