@@ -38,7 +38,7 @@ const GAN: &str = "infowgan-gp";
 const QUANTIZED_GAN: &str = "qlinfowgan-gp";
 
 /// The methods of the comparison; the first four take the two ingredients apart.
-fn comparison(weight_decay: f64, adversarial_decay: f64, seeds: [usize; 2]) -> Vec<Arm> {
+fn comparison(weight_decay: f64, adversarial_decay: f64, seeds: [usize; 3]) -> Vec<Arm> {
     use Method::{Autoencoder, BetaVae, GlobalCodebook, InfoGan, Qlae, QuantizedInfoGan, VqVae};
     let arm = |id, label, method, weight_decay, seeds| Arm {
         id,
@@ -48,7 +48,7 @@ fn comparison(weight_decay: f64, adversarial_decay: f64, seeds: [usize; 2]) -> V
         weights: None,
         seeds,
     };
-    let [ablation, further] = seeds;
+    let [ablation, further, adversarial] = seeds;
     vec![
         arm(QLAE_WD, "QLAE + wd", Qlae, weight_decay, ablation),
         arm(AE_WD, "AE + wd", Autoencoder, weight_decay, ablation),
@@ -63,13 +63,13 @@ fn comparison(weight_decay: f64, adversarial_decay: f64, seeds: [usize; 2]) -> V
         ),
         arm("vqvae-wd", "VQ-VAE + wd", VqVae, weight_decay, further),
         arm(BETA_VAE, "β-VAE", BetaVae, 0.0, further),
-        arm(GAN, "InfoWGAN-GP", InfoGan, adversarial_decay, further),
+        arm(GAN, "InfoWGAN-GP", InfoGan, adversarial_decay, adversarial),
         arm(
             QUANTIZED_GAN,
             "QLInfoWGAN-GP",
             QuantizedInfoGan,
             adversarial_decay,
-            further,
+            adversarial,
         ),
     ]
 }
@@ -82,10 +82,11 @@ fn comparison(weight_decay: f64, adversarial_decay: f64, seeds: [usize; 2]) -> V
 /// that).
 fn small(context: &Context) -> anyhow::Result<Experiment> {
     let training = TrainingConfig::small();
+    // A step costs five times an autoencoder's, hence a third of the steps.
     let adversarial = TrainingConfig::published_gan()
-        .with_steps(training.steps)
+        .with_steps(training.steps / 3)
         .with_evaluate_every(training.evaluate_every);
-    let mut arms = comparison(training.weight_decay, adversarial.weight_decay, [3, 2]);
+    let mut arms = comparison(training.weight_decay, adversarial.weight_decay, [3, 2, 1]);
     let published = Arm {
         id: "qlae-wd-published",
         label: "QLAE + wd, λ 0.01",
@@ -129,7 +130,7 @@ fn paper(context: &Context) -> anyhow::Result<Experiment> {
         image: sprites.image_shape(),
         ..BackboneConfig::published()
     };
-    let mut arms = comparison(training.weight_decay, adversarial.weight_decay, [3, 3]);
+    let mut arms = comparison(training.weight_decay, adversarial.weight_decay, [3, 3, 3]);
     for arm in &mut arms {
         if arm.method == Method::VqVae {
             arm.weight_decay = TrainingConfig::published_vqvae().weight_decay;
@@ -147,4 +148,84 @@ fn paper(context: &Context) -> anyhow::Result<Experiment> {
         adversarial,
         ..Experiment::new(sprites, sample)?
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Device;
+    use std::collections::BTreeMap;
+
+    /// Every arm with a handful of steps: the verdicts mean nothing, the rest is all there.
+    #[test]
+    fn every_arm_trains_resumes_and_is_reported() {
+        let folder = tempfile::tempdir().unwrap();
+        let context = |resume| Context {
+            device: Device::default(),
+            seed: 3,
+            scale: Scale::Small,
+            out: folder.path().into(),
+            resume,
+        };
+        let brief = |training: TrainingConfig| training.with_steps(4).with_evaluate_every(2);
+        let run = |resume| {
+            let context = context(resume);
+            let mut experiment = small(&context).unwrap();
+            experiment.training = brief(experiment.training);
+            experiment.adversarial = brief(experiment.adversarial);
+            experiment.arms.iter_mut().for_each(|arm| arm.seeds = 1);
+            let outcomes = experiment.run(&context).unwrap();
+            let named = |o: &measure::Outcome| -> BTreeMap<String, f64> {
+                o.metrics
+                    .iter()
+                    .map(|(name, value)| (name.into(), value))
+                    .collect()
+            };
+            let metrics: Vec<_> = outcomes.iter().flatten().map(named).collect();
+            let report = present::report(&context, &experiment, &outcomes).unwrap();
+            (metrics, report)
+        };
+        let (metrics, report) = run(false);
+        assert_eq!(metrics.len(), 10);
+        assert!(metrics.iter().all(|metrics| metrics.contains_key("infoe")));
+        report.write(folder.path()).unwrap();
+        for name in ["traversal", "nmi-qlae", "nmi-ae", "reconstructions"] {
+            assert!(folder.path().join(format!("media/{name}.png")).is_file());
+        }
+        assert!(folder.path().join("media/infom.svg").is_file());
+        assert!(report.summary().contains("QLAE + wd"));
+        // Runs that are complete are taken as they are.
+        assert_eq!(run(true).0, metrics);
+        // A folder that holds runs is not trained over.
+        let error = small(&context(false))
+            .unwrap()
+            .run(&context(false))
+            .err()
+            .unwrap();
+        assert!(
+            format!("{error:#}").contains("already holds a run"),
+            "{error:#}"
+        );
+    }
+
+    #[test]
+    fn the_full_recipe_is_the_published_one() {
+        let context = Context {
+            device: Device::default(),
+            seed: 0,
+            scale: Scale::Paper,
+            out: "unused".into(),
+            resume: false,
+        };
+        let experiment = paper(&context).unwrap();
+        assert_eq!(experiment.training, TrainingConfig::published());
+        assert_eq!(experiment.sample.len(), 10_000);
+        assert_eq!(experiment.sprites.len(), 737_280);
+        assert_eq!(
+            (experiment.model.latents, &experiment.model.values),
+            (10, &vec![10; 10])
+        );
+        assert_eq!(experiment.model.weights, LossWeights::new());
+        experiment.model.validate().unwrap();
+    }
 }

@@ -7,7 +7,7 @@ use burn::{
     tensor::{Device, Tensor, TensorData},
     train::{LearnerModel, TrainStep},
 };
-use menagerie_core::{Error, Result, Seed, device};
+use menagerie_core::{Error, Result, Seed};
 use menagerie_data_synthetic::Sprites;
 use menagerie_representation::qlae::{
     LatentModel, LossWeights, QlaeConfig, TrainingConfig,
@@ -303,10 +303,7 @@ impl Training<'_> {
         let mut sampler = Sampler::replacement(experiment.sprites.len(), training.batch, order)?;
         let images =
             |step: usize, device: &Device| experiment.images(&sampler.indices(step), device);
-        // Draws the parameters of both networks, although what it makes is a procedure.
-        let mut procedure = device::seeded(self.device, self.seed.stream("parameters"), || {
-            GanTraining::new(config, training, self.seed, self.device, images)
-        })?;
+        let mut procedure = GanTraining::new(config, training, self.seed, self.device, images)?;
         self.run
             .fit(&mut procedure, &self.schedule(), &self.progress)?;
         let model = procedure.trained()?;

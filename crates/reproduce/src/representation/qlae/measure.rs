@@ -5,7 +5,9 @@ use burn::tensor::{Device, Tensor};
 use menagerie_core::{Error, Result};
 use menagerie_representation::qlae::{
     LatentModel, Qlae,
-    infomec::{Infomec, InfomecConfig, Latents, Probe, infomec, quantile_bins},
+    infomec::{
+        Infomec, InfomecConfig, Latents, Probe, Sources, explicitness, infomec, quantile_bins,
+    },
 };
 use menagerie_train::{Metrics, Record, Split};
 
@@ -76,9 +78,9 @@ pub(super) fn evaluate<M: LatentModel>(
         },
         ..InfomecConfig::default()
     };
-    let own = infomec(&experiment.sources, &latents, &config)?;
+    let own = scores(&experiment.sources, &latents, &config)?;
     let binned = quantile_bins(&latents, values)?;
-    let common = infomec(&experiment.sources, &binned, &config)?;
+    let common = scores(&experiment.sources, &binned, &config)?;
     let mut metrics = Metrics::new()
         .with("psnr", -10.0 * (squared_error / rows as f64).log10())
         .with("infom", own.infom)
@@ -94,6 +96,28 @@ pub(super) fn evaluate<M: LatentModel>(
         metrics,
         common,
         own,
+    })
+}
+
+/// InfoMEC, or zeros for a code that has collapsed to a constant, as some are early in training.
+fn scores(sources: &Sources, latents: &Latents, config: &InfomecConfig) -> Result<Infomec> {
+    let active = latents.active(config.active_share);
+    if active.contains(&true) {
+        return infomec(sources, latents, config);
+    }
+    let explicitness = match config.probe {
+        Probe::Skip => None,
+        probe => Some(explicitness(sources, latents, probe)?),
+    };
+    Ok(Infomec {
+        infom: 0.0,
+        infoc: 0.0,
+        explicitness,
+        infom_gap: 0.0,
+        infoc_gap: 0.0,
+        nmi: vec![vec![0.0; active.len()]; sources.columns()],
+        active,
+        source_entropy: sources.entropies(),
     })
 }
 
