@@ -24,10 +24,8 @@ fn main() -> anyhow::Result<()> {
         let images = set.to_f32(0..count)?;
         Examples::new(images, set.labels()[..count].to_vec(), [1, 28, 28], 10)
     };
-    let (train, test) = (
-        first(mnist(Split::Train)?, 4_000)?,
-        first(mnist(Split::Test)?, 1_000)?,
-    );
+    let train = first(mnist(Split::Train)?, 4_000)?;
+    let test = first(mnist(Split::Test)?, 1_000)?;
 
     let config = PrototypeNetConfig::mnist().with_initialisation(Initialisation::He);
     let training = TrainingConfig::short(25).with_batch(100);
@@ -46,37 +44,28 @@ fn main() -> anyhow::Result<()> {
     run.fit(&mut procedure, &fit, &Progress::auto())?;
     let model = procedure.trained()?;
     let metrics = evaluate(&model, &test, 250, &device)?;
-    let accuracy = metrics.get("accuracy").unwrap_or(f64::NAN);
-    println!("{:.1} % of 1 000 test digits are right", 100.0 * accuracy);
+    println!("1 000 test digits: {metrics}");
 
     // Every prototype beside the training image that lies nearest to it.
     let claimed = measures::claimed_classes(&model.weight_matrix()?);
     let pixels: Vec<f32> = model.decode_prototypes().into_data().iter().collect();
-    let prototypes = pixels.chunks(28 * 28).zip(&claimed);
+    let captions = claimed.iter().map(|class| format!("for {class}"));
+    let prototypes = pixels.chunks(28 * 28).zip(captions);
     let nearest = model.nearest_training_images(train.images(&device))?;
     let images = nearest.iter().map(|found| {
-        let label = train.labels()[found.index];
-        (
-            train.image(found.index).unwrap_or_default(),
-            format!("is a {label}"),
-        )
+        let label = format!("is a {}", train.labels()[found.index]);
+        (train.image(found.index).unwrap_or_default(), label)
     });
     let path = folder.join("prototypes.png");
     Grid::new([1, 28, 28])
-        .captioned_row(
-            "prototype",
-            prototypes.map(|(tile, class)| (tile, format!("for {class}"))),
-        )
+        .captioned_row("prototype", prototypes)
         .captioned_row("nearest image", images)
         .write(&path)?;
     println!("the prototypes: {}", path.display());
 
     let why = &model.explain(test.batch(&[0], &device)?.images)?[0];
-    println!(
-        "the first test digit, a {}, is taken for a {}:",
-        test.labels()[0],
-        why.class
-    );
+    let (label, class) = (test.labels()[0], why.class);
+    println!("the first test digit, a {label}, is taken for a {class}:");
     for &prototype in why.nearest.iter().take(3) {
         let (distance, speaks_for) = (why.distances[prototype], claimed[prototype]);
         println!("  prototype {prototype}, which speaks for {speaks_for}, is {distance:.2} away");

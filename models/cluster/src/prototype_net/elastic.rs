@@ -179,80 +179,90 @@ impl Elastic {
 
 /// What one thread needs for its blurs.
 struct Scratch<'a> {
-    kernel: &'a [f64],
-    radius: usize,
-    width: usize,
-    /// The field between zeros, `radius` on all four sides.
+    /// The kernel from its centre outwards: it is symmetric, so that taps at the same distance
+    /// share a multiplication.
+    half: &'a [f64],
+    size: [usize; 2],
+    /// The field between `radius` zeros on either side of each row.
     padded: Vec<f64>,
-    /// One row of sums.
+    /// Sums of one row.
     sums: Vec<f64>,
 }
 
 impl<'a> Scratch<'a> {
-    fn new(kernel: &'a [f64], [height, width]: [usize; 2]) -> Self {
-        let radius = kernel.len() / 2;
+    fn new(kernel: &'a [f64], size @ [height, width]: [usize; 2]) -> Self {
+        let half = &kernel[kernel.len() / 2..];
         Self {
-            kernel,
-            radius,
-            width,
-            padded: vec![0.0; (height + 2 * radius) * (width + 2 * radius)],
+            half,
+            size,
+            padded: vec![0.0; height * (width + 2 * (half.len() - 1))],
             sums: vec![0.0; width],
         }
     }
 
     fn blur(&mut self, field: &[f32], out: &mut [f32]) {
-        let (radius, width) = (self.radius, self.width);
+        let [height, width] = self.size;
+        let radius = self.half.len() - 1;
         let stride = width + 2 * radius;
-        let start = |row: usize| (row + radius) * stride + radius;
-        for (row, values) in field.chunks(width).enumerate() {
-            let inner = &mut self.padded[start(row)..][..width];
-            for (inner, value) in inner.iter_mut().zip(values) {
-                *inner = f64::from(*value);
-            }
+        let start = |row: usize| row * stride + radius;
+        let Self { half, padded, sums, .. } = self;
+        for (row, values) in field.chunks_exact(width).enumerate() {
+            widen(values, &mut padded[start(row)..][..width]);
         }
-        let height = field.len() / width;
-        for row in 0..height {
-            // The Gaussian is symmetric: taps at the same distance share a multiplication.
-            let at = start(row);
-            let centre = self.kernel[radius];
-            let padded = &self.padded;
-            for (sum, value) in self.sums.iter_mut().zip(&padded[at..][..width]) {
-                *sum = centre * value;
-            }
-            for tap in 1..=radius {
-                let weight = self.kernel[radius + tap];
-                let above = &padded[at - tap * stride..][..width];
-                let below = &padded[at + tap * stride..][..width];
-                for ((sum, above), below) in self.sums.iter_mut().zip(above).zip(below) {
-                    *sum += weight * (above + below);
+        for (row, out) in out.chunks_exact_mut(width).enumerate() {
+            let line = |row: usize| &padded[start(row)..][..width];
+            scale(sums, line(row), half[0]);
+            for (tap, &weight) in half.iter().enumerate().skip(1) {
+                // Rows beyond the edge are zero.
+                match (row.checked_sub(tap), row + tap < height) {
+                    (Some(above), true) => add_pair(sums, line(above), line(row + tap), weight),
+                    (Some(above), false) => add(sums, line(above), weight),
+                    (None, true) => add(sums, line(row + tap), weight),
+                    (None, false) => break,
                 }
             }
-            for (out, sum) in out[row * width..][..width].iter_mut().zip(&self.sums) {
-                *out = *sum as f32;
-            }
+            narrow(sums, out);
         }
-        for (row, out) in out.chunks_mut(width).enumerate() {
+        for (row, out) in out.chunks_exact_mut(width).enumerate() {
             let at = start(row);
-            for (inner, value) in self.padded[at..][..width].iter_mut().zip(&*out) {
-                *inner = f64::from(*value);
+            widen(out, &mut padded[at..][..width]);
+            scale(sums, &padded[at..][..width], half[0]);
+            for (tap, &weight) in half.iter().enumerate().skip(1) {
+                let (left, right) = (&padded[at - tap..][..width], &padded[at + tap..][..width]);
+                add_pair(sums, left, right, weight);
             }
-            let centre = self.kernel[radius];
-            let padded = &self.padded;
-            for (sum, value) in self.sums.iter_mut().zip(&padded[at..][..width]) {
-                *sum = centre * value;
-            }
-            for tap in 1..=radius {
-                let weight = self.kernel[radius + tap];
-                let left = &padded[at - tap..][..width];
-                let right = &padded[at + tap..][..width];
-                for ((sum, left), right) in self.sums.iter_mut().zip(left).zip(right) {
-                    *sum += weight * (left + right);
-                }
-            }
-            for (out, sum) in out.iter_mut().zip(&self.sums) {
-                *out = *sum as f32;
-            }
+            narrow(sums, out);
         }
+    }
+}
+
+fn widen(from: &[f32], to: &mut [f64]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = f64::from(*from);
+    }
+}
+
+fn narrow(from: &[f64], to: &mut [f32]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = *from as f32;
+    }
+}
+
+fn scale(sums: &mut [f64], values: &[f64], weight: f64) {
+    for (sum, value) in sums.iter_mut().zip(values) {
+        *sum = weight * value;
+    }
+}
+
+fn add(sums: &mut [f64], values: &[f64], weight: f64) {
+    for (sum, value) in sums.iter_mut().zip(values) {
+        *sum += weight * value;
+    }
+}
+
+fn add_pair(sums: &mut [f64], one: &[f64], other: &[f64], weight: f64) {
+    for ((sum, one), other) in sums.iter_mut().zip(one).zip(other) {
+        *sum += weight * (one + other);
     }
 }
 
