@@ -102,3 +102,28 @@ impl AllocationController for Buffer {
         Ok(unsafe { std::slice::from_raw_parts(self.memory.as_ptr().cast(), bytes) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_freed_buffer_is_used_again() {
+        // A size that no other test asks for.
+        let len = 3 * SMALL + 12_345;
+        let buffer = Buffer::new(len);
+        let address = buffer.as_ptr();
+        let tensor = buffer.into_tensor([len]);
+        let other = tensor.clone();
+        drop(tensor);
+        assert_ne!(
+            Buffer::new(len).as_ptr(),
+            address,
+            "still in use by `other`"
+        );
+        drop(other);
+        let again = [Buffer::new(len - 7), Buffer::new(len - 7)];
+        assert!(again.iter().any(|buffer| buffer.as_ptr() == address));
+        assert_eq!(again[0].len(), len - 7);
+    }
+}

@@ -159,3 +159,25 @@ pub(crate) fn convolution(
         None => run(&kernel, [x, weight]),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::{DType, Device};
+
+    fn applies(device: &Device, dtype: DType) -> bool {
+        let zeros = |dims| Tensor::<4>::zeros(dims, (device, dtype));
+        let maps = [&zeros([2, 3, 4, 4]), &zeros([5, 3, 3, 3])];
+        convolution(false, maps, None, [1, 1], Padding::NONE).is_some()
+    }
+
+    #[test]
+    fn single_precision_on_flex_takes_the_kernels() {
+        let flex = Device::flex();
+        assert!(applies(&flex, DType::F32));
+        assert!(applies(&flex.clone().autodiff(), DType::F32));
+        let balanced = flex.clone().autodiff().gradient_checkpointing();
+        assert!(applies(&balanced, DType::F32));
+        assert!(!applies(&flex, DType::F64));
+    }
+}

@@ -77,29 +77,51 @@ pub(crate) fn transpose(
     }
     assert!((rows - 1) * from_stride + columns <= from.len());
     assert!((columns - 1) * to_stride + rows <= to.len());
-    let mut done = [0, 0];
-    #[cfg(target_arch = "x86_64")]
-    if level == Level::Avx512 {
-        done = [rows / 16 * 16, columns / 16 * 16];
-        for r in (0..done[0]).step_by(16) {
-            for c in (0..done[1]).step_by(16) {
-                // SAFETY: AVX-512F was detected; the 16x16 tiles lie inside of what is asserted.
-                unsafe {
-                    x86::transpose16(
-                        from.as_ptr().add(r * from_stride + c),
-                        from_stride,
-                        to.as_mut_ptr().add(c * to_stride + r),
-                        to_stride,
-                    );
-                }
-            }
-        }
-    }
-    let _ = level;
+    // SAFETY: every index of a tile lies inside of what is asserted above.
+    let done = unsafe { tiles(level, from, from_stride, to, to_stride, [rows, columns]) };
     for r in 0..rows {
         let first = if r < done[0] { done[1] } else { 0 };
         for c in first..columns {
             to[c * to_stride + r] = from[r * from_stride + c];
+        }
+    }
+}
+
+/// Transposes the whole 16x16 tiles where there are instructions for that; returns the rows and
+/// columns that are done.
+///
+/// # Safety
+/// The slices must hold what [`transpose`] asserts.
+unsafe fn tiles(
+    level: Level,
+    from: &[f32],
+    from_stride: usize,
+    to: &mut [f32],
+    to_stride: usize,
+    [rows, columns]: [usize; 2],
+) -> [usize; 2] {
+    match level {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => {
+            let done = [rows / 16 * 16, columns / 16 * 16];
+            for r in (0..done[0]).step_by(16) {
+                for c in (0..done[1]).step_by(16) {
+                    // SAFETY: AVX-512F was detected, the tiles lie inside of the slices.
+                    unsafe {
+                        x86::transpose16(
+                            from.as_ptr().add(r * from_stride + c),
+                            from_stride,
+                            to.as_mut_ptr().add(c * to_stride + r),
+                            to_stride,
+                        );
+                    }
+                }
+            }
+            done
+        }
+        _ => {
+            let _ = (from, from_stride, to, to_stride, rows, columns);
+            [0, 0]
         }
     }
 }

@@ -59,6 +59,22 @@ impl Level {
         }
         Self::Portable
     }
+
+    /// Every level that this machine can run.
+    #[cfg(test)]
+    pub(crate) fn available() -> Vec<Self> {
+        let mut levels = vec![Self::Portable];
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                levels.push(Self::Avx2);
+            }
+            if Self::detect() == Self::Avx512 {
+                levels.push(Self::Avx512);
+            }
+        }
+        levels
+    }
 }
 
 /// Runs `p` with `lanes` (16 or 32) output lanes.
@@ -239,5 +255,73 @@ mod x86 {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_level_computes_the_same_product() {
+        let x: Vec<f32> = (0..400)
+            .map(|i| (i * 37 % 101) as f32 / 50.0 - 1.0)
+            .collect();
+        let w: Vec<f32> = (0..40 * LANES)
+            .map(|i| (i * 53 % 97) as f32 / 48.0 - 1.0)
+            .collect();
+        for lanes in [LANES, LANES / 2] {
+            for (rows, taps) in [(1, 0), (3, 1), (6, 7), (8, 40), (13, 19), (23, 3)] {
+                let starts: Vec<u32> = (0..rows).map(|j| j * 11 % 200).collect();
+                let offsets: Vec<u32> = (0..taps).map(|k| k * 17 % 199).collect();
+                // Rows of the result in reverse order, so that `dest` matters.
+                let dest: Vec<u32> = (0..rows).rev().map(|j| j * lanes as u32).collect();
+                let before: Vec<f32> = (0..rows as usize * lanes).map(|i| i as f32).collect();
+                for accumulate in [false, true] {
+                    let p = Product {
+                        x: &x,
+                        w: &w,
+                        rows: &starts,
+                        taps: &offsets,
+                        dest: &dest,
+                        accumulate,
+                    };
+                    let mut expected = before.clone();
+                    for (&start, &to) in starts.iter().zip(&dest) {
+                        for lane in 0..lanes {
+                            let value = &mut expected[to as usize + lane];
+                            let mut sum = if accumulate { f64::from(*value) } else { 0.0 };
+                            for (k, &offset) in offsets.iter().enumerate() {
+                                let factor = f64::from(x[(start + offset) as usize]);
+                                sum += factor * f64::from(w[k * lanes + lane]);
+                            }
+                            *value = sum as f32;
+                        }
+                    }
+                    for level in Level::available() {
+                        let mut out = before.clone();
+                        product(level, &mut out, &p, lanes);
+                        for (out, expected) in out.iter().zip(&expected) {
+                            let error = (out - expected).abs();
+                            assert!(error <= 1e-5 * expected.abs().max(1.0), "{level:?} {error}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "assertion failed")]
+    fn an_offset_outside_of_the_image_is_refused() {
+        let p = Product {
+            x: &[0.0; 8],
+            w: &[0.0; LANES],
+            rows: &[4],
+            taps: &[4],
+            dest: &[0],
+            accumulate: false,
+        };
+        product(Level::detect(), &mut [0.0; LANES], &p, LANES);
     }
 }

@@ -244,3 +244,64 @@ pub(crate) fn channel_sums(channels: usize, pixels: usize, x: &[f32], out: &mut 
         out[plane % channels] += sum;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_level_normalises_alike() {
+        let norm = Norm {
+            before: 0.2,
+            after: 0.1,
+            epsilon: 1e-6,
+        };
+        for len in [2, 31, 32, 100, 1025] {
+            let x: Vec<f32> = (0..len)
+                .map(|i| (i * 37 % 101) as f32 / 50.0 - 1.0)
+                .collect();
+            let dy: Vec<f32> = (0..len)
+                .map(|i| (i * 53 % 97) as f32 / 48.0 - 1.0)
+                .collect();
+            let run = |level| {
+                let [mut y, mut dx] = [vec![0.0; len], vec![0.0; len]];
+                let gain = [1.5, -0.25];
+                let statistics = forward_plane(level, &norm, gain, &x, &mut y);
+                let gains = backward_plane(level, &norm, statistics, gain, &x, &dy, &mut dx);
+                y.extend(dx);
+                y.extend(statistics.into_iter().chain(gains));
+                y
+            };
+            let expected = run(Level::Portable);
+            for level in Level::available() {
+                for (value, expected) in run(level).iter().zip(&expected) {
+                    let error = (value - expected).abs();
+                    assert!(error <= 1e-4 * expected.abs().max(1.0), "{level:?} {error}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_constant_plane_has_no_gradient_of_its_own() {
+        let norm = Norm {
+            before: 1.0,
+            after: 1.0,
+            epsilon: 1e-6,
+        };
+        let (mut y, mut dx) = ([9.0; 40], [9.0; 40]);
+        let level = Level::detect();
+        let statistics = forward_plane(level, &norm, [2.0, 0.5], &[3.0; 40], &mut y);
+        assert_eq!(y, [0.5; 40]);
+        backward_plane(
+            level,
+            &norm,
+            statistics,
+            [2.0, 0.5],
+            &[3.0; 40],
+            &[1.0; 40],
+            &mut dx,
+        );
+        assert_eq!(dx, [0.0; 40]);
+    }
+}
