@@ -37,32 +37,39 @@ pub(super) fn report(
 }
 
 fn settings(report: &mut Report, context: &Context, experiment: &Experiment) {
-    let training = &experiment.training;
     report
         .setting("device", format!("{:?}", context.device))
         .setting("seeds", experiment.seeds)
-        .setting("first seed", context.seed)
-        .setting("epochs", training.epochs)
-        .setting("batch", training.batch)
-        .setting("learning rate (Adam)", training.learning_rate)
-        .setting(
-            "elastic deformation",
-            training.elastic.is_some().to_string(),
-        );
+        .setting("first seed", context.seed);
+    for study in &experiment.studies {
+        report.setting(format!("epochs, {}", study.label), study.training.epochs);
+    }
     if let Some(study) = experiment.studies.first() {
-        let config = &study.config;
+        let (config, training) = (&study.config, &study.training);
+        let weights = config.weights;
+        let weights = [
+            weights.classification,
+            weights.reconstruction,
+            weights.r1,
+            weights.r2,
+        ];
+        let elastic = if training.elastic.is_some() {
+            "every batch"
+        } else {
+            "none"
+        };
         report
+            .setting("batch", training.batch)
+            .setting("learning rate (Adam)", training.learning_rate)
+            .setting("elastic deformation", elastic)
             .setting("training images", study.train.len())
             .setting("test images", study.test.len())
             .setting("filters", format!("{:?}", config.initialisation))
             .setting("prototypes", config.prototypes)
-            .setting("λ of CE, R, R1, R2", {
-                let weights = config.weights;
-                format!(
-                    "{}, {}, {}, {}",
-                    weights.classification, weights.reconstruction, weights.r1, weights.r2
-                )
-            });
+            .setting(
+                "λ of CE, R, R1, R2",
+                weights.map(|λ| λ.to_string()).join(", "),
+            );
     }
 }
 

@@ -46,7 +46,6 @@ pub(super) fn all(experiment: &Experiment, context: &Context) -> anyhow::Result<
         let Group { study, arm, .. } = groups[group];
         let job = Job {
             study: &experiment.studies[study],
-            training: &experiment.training,
             arm,
             // Pictures of one seed are enough, the first one.
             pictures: seed == 0,
@@ -76,7 +75,6 @@ struct Setup<'a> {
 
 struct Job<'a> {
     study: &'a Study,
-    training: &'a TrainingConfig,
     arm: Arm,
     seed: Seed,
     pictures: bool,
@@ -110,7 +108,8 @@ impl Job<'_> {
             + TrainStep<Input = LabelledImages, Output = Scalars>
             + InferenceStep<Input = LabelledImages, Output = Scalars>,
     {
-        let (study, training, device) = (self.study, self.training, &self.context.device);
+        let (study, device) = (self.study, &self.context.device);
+        let training = &study.training;
         let name = format!("{}-{}-seed{}", study.id, self.arm.id(), self.seed.0);
         let run = Run::create(
             &self.context.out.join(name),
