@@ -75,7 +75,7 @@ pub fn compiled() -> impl Iterator<Item = &'static str> {
 /// # Errors
 /// [`Error::Unknown`] for a name that is none of [`BACKENDS`], [`Error::BackendMissing`] (which
 /// names the Cargo feature) for one that is not compiled in, [`Error::Argument`] for a malformed
-/// index or address.
+/// index or address, or for a device that this machine does not have.
 pub fn parse(name: &str) -> Result<Device> {
     let (backend, rest) = match name.split_once(':') {
         Some((backend, rest)) => (backend, Some(rest)),
@@ -104,16 +104,20 @@ pub fn parse(name: &str) -> Result<Device> {
         )]
         ("ndarray", None) => Ok(Device::ndarray()),
         #[cfg(feature = "tch")]
-        ("tch", rest) => parse_tch(rest, malformed),
+        ("tch", rest) => match parse_tch(rest, malformed)? {
+            device if matches!(rest, None | Some("cpu")) => Ok(device),
+            device => usable(name, device),
+        },
         #[cfg(feature = "cuda")]
-        ("cuda", rest) => Ok(Device::cuda(index(rest, malformed)?)),
+        ("cuda", rest) => usable(name, Device::cuda(index(rest, malformed)?)),
         #[cfg(feature = "wgpu")]
         ("wgpu", rest) => {
             use burn::tensor::DeviceKind;
-            Ok(Device::wgpu(match rest {
+            let kind = match rest {
                 None => DeviceKind::DefaultDevice,
                 rest => DeviceKind::DiscreteGpu(index(rest, malformed)?),
-            }))
+            };
+            usable(name, Device::wgpu(kind))
         }
         #[cfg(feature = "remote")]
         ("remote", Some(url)) if url.starts_with("ws://") || url.starts_with("wss://") => {
@@ -123,6 +127,29 @@ pub fn parse(name: &str) -> Result<Device> {
                 .map_err(|error| Error::other(format!("connecting to {url}"), error))
         }
         _ => Err(malformed()),
+    }
+}
+
+/// Proves a device that needs hardware: a backend panics at the first tensor if it is not there.
+#[cfg(any(feature = "tch", feature = "cuda", feature = "wgpu"))]
+fn usable(name: &str, device: Device) -> Result<Device> {
+    use burn::tensor::Tensor;
+    use std::panic;
+
+    // The panic is expected and becomes an error; its message would only confuse.
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(|_| {}));
+    let probe = panic::catch_unwind(panic::AssertUnwindSafe(|| {
+        Tensor::<1>::zeros([1], &device).try_into_data().is_ok()
+    }));
+    panic::set_hook(hook);
+    match probe {
+        Ok(true) => Ok(device),
+        _ => Err(Error::argument(
+            "device",
+            name,
+            "its backend is compiled in, but this machine has no such device or no driver for it",
+        )),
     }
 }
 
@@ -183,6 +210,15 @@ mod tests {
         let text = error.to_string();
         assert!(text.contains("`--features cuda`"), "{text}");
         assert!(text.contains("compiled in: "), "{text}");
+    }
+
+    #[cfg(feature = "tch")]
+    #[test]
+    fn a_device_that_is_not_there_is_an_error() {
+        let error = parse("tch:cuda:77").unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("no such device"), "{error}");
+        assert!(parse("tch").is_ok());
     }
 
     #[cfg(feature = "flex")]

@@ -66,14 +66,14 @@ pub enum Error {
         compiled: String,
     },
     /// The operating system refused a file operation.
-    #[error("cannot {action} {}: {source}", .path.display())]
+    #[error("cannot {action} {}: {reason}", .path.display())]
     Io {
         /// What was attempted, e.g. `write`.
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
-        /// The operating system's reason.
-        source: std::io::Error,
+        /// The operating system's reason; part of the text, so not a `source` to be printed again.
+        reason: std::io::Error,
     },
     /// A file is not what its format says it must be.
     #[error("{}: {problem}", .path.display())]
@@ -189,10 +189,10 @@ impl Error {
     /// A refused file operation; for `map_err(Error::io("read", path))`.
     pub fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.as_ref().to_path_buf();
-        move |source| Self::Io {
+        move |reason| Self::Io {
             action,
             path,
-            source,
+            reason,
         }
     }
 

@@ -63,20 +63,46 @@ pub fn find(slug: &str) -> Result<&'static Recipe> {
         .iter()
         .find(|recipe| recipe.system.slug == slug)
         .ok_or_else(|| {
-            Error::unknown("system", slug, RECIPES.iter().map(|recipe| recipe.system.slug))
+            Error::unknown(
+                "system",
+                slug,
+                RECIPES.iter().map(|recipe| recipe.system.slug),
+            )
         })
 }
 
 /// Makes `out` ready for a run: a folder with an earlier run is kept under a numbered name unless
-/// it is to be resumed.
+/// it is to be resumed. A folder that holds anything else is left alone.
 ///
 /// # Errors
-/// [`Error::Io`] if the folder cannot be made, written or renamed.
+/// [`Error::Argument`] if the folder holds something other than a run; [`Error::Io`] if it cannot
+/// be made, written or renamed.
 pub fn prepare(out: &Path, resume: bool) -> Result<Option<PathBuf>> {
-    let occupied = out.read_dir().is_ok_and(|mut entries| entries.next().is_some());
+    let entries: Vec<PathBuf> = out
+        .read_dir()
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
+    let occupied = !entries.is_empty();
+    let is_run = entries
+        .iter()
+        .any(|path| path.ends_with("report.json") || path.join("config.json").is_file());
+    if occupied && (!is_run || out.file_name().is_none()) {
+        return Err(Error::argument(
+            "--out",
+            out.display().to_string(),
+            "holds something other than a run: name a new or an empty folder",
+        ));
+    }
     let mut kept = None;
     if occupied && !resume {
-        let name = out.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = out
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let old = (1..)
             .map(|n| out.with_file_name(format!("{name}.{n}")))
             .find(|path| !path.exists());
@@ -108,11 +134,37 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("qlae");
         assert_eq!(prepare(&out, false).unwrap(), None);
-        std::fs::write(out.join("report.md"), "first").unwrap();
+        std::fs::write(out.join("report.json"), "first").unwrap();
         assert_eq!(prepare(&out, true).unwrap(), None);
-        assert_eq!(prepare(&out, false).unwrap(), Some(dir.path().join("qlae.1")));
-        assert!(dir.path().join("qlae.1/report.md").is_file());
+        assert_eq!(
+            prepare(&out, false).unwrap(),
+            Some(dir.path().join("qlae.1"))
+        );
+        assert!(dir.path().join("qlae.1/report.json").is_file());
         assert_eq!(out.read_dir().unwrap().count(), 0);
+        std::fs::create_dir(out.join("arm")).unwrap();
+        std::fs::write(out.join("arm/config.json"), "1").unwrap();
+        assert_eq!(
+            prepare(&out, false).unwrap(),
+            Some(dir.path().join("qlae.2"))
+        );
+    }
+
+    #[test]
+    fn a_folder_of_something_else_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("documents");
+        std::fs::create_dir(&out).unwrap();
+        std::fs::write(out.join("letter.txt"), "dear").unwrap();
+        let error = prepare(&out, false).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(
+            error.to_string().ends_with(
+                "documents`: holds something other than a run: name a new or an empty folder"
+            ),
+            "{error}"
+        );
+        assert!(out.join("letter.txt").is_file());
     }
 
     #[test]

@@ -6,7 +6,10 @@ use burn::optim::{ModuleOptimizer, OptimizerRecord};
 use burn::store::ModuleRecord;
 use menagerie_core::{Error, Result, config, fs};
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::{
+    panic::AssertUnwindSafe,
+    path::{Path, PathBuf},
+};
 
 /// Writes a module's parameters in Burn's burnpack format, whole or not at all.
 ///
@@ -47,7 +50,7 @@ pub fn save_optimiser(optimiser: &ModuleOptimizer, path: &Path) -> Result<()> {
     })
 }
 
-/// Reads an optimiser's state.
+/// Reads an optimiser's state, all of it or none.
 ///
 /// # Errors
 /// [`Error::Format`] that names the file.
@@ -55,9 +58,24 @@ pub fn load_optimiser(optimiser: ModuleOptimizer, path: &Path) -> Result<ModuleO
     if !path.is_file() {
         return Err(Error::format(path, "there is no such file"));
     }
-    let record =
-        OptimizerRecord::load(path).map_err(|error| Error::format(path, error.to_string()))?;
-    Ok(optimiser.load_record(record))
+    // Burn takes over what fits and starts the rest afresh, which would change the run in silence,
+    // and it panics on a record that belongs to no parameter.
+    let restored = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        let record = OptimizerRecord::load(path).map_err(|error| error.to_string())?;
+        let stored = record.len();
+        let optimiser = optimiser.load_record(record);
+        let taken = optimiser.to_record().len();
+        if taken == stored {
+            Ok(optimiser)
+        } else {
+            Err(format!(
+                "only {taken} of the {stored} tensors fit this optimiser"
+            ))
+        }
+    }));
+    restored
+        .unwrap_or_else(|_| Err("it does not hold the state of an optimiser".into()))
+        .map_err(|problem| Error::format(path, problem))
 }
 
 /// What the loop itself needs to go on.
@@ -84,6 +102,22 @@ impl Checkpoints {
     pub fn new(run: &Path) -> Self {
         Self {
             folder: run.join("checkpoints"),
+        }
+    }
+
+    /// Removes what a kill in the middle of a write has left.
+    pub fn clean(&self) {
+        for entry in std::fs::read_dir(&self.folder)
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if name.starts_with(".step-") && name.ends_with(".part") {
+                // Left for the next time if it cannot be removed: it does no harm.
+                let _ = std::fs::remove_dir_all(entry.path());
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::checkpoint::{load_module, save_module};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
-use burn::tensor::{Bool, Int, Tensor, container::TensorContainer};
+use burn::tensor::{Bool, Device, Int, Tensor, container::TensorContainer};
 use menagerie_core::{Error, Result};
 use std::path::Path;
 
@@ -43,6 +43,14 @@ impl<M: Module> Ema<M> {
     /// The averaged module, without autodiff.
     pub fn module(&self) -> &M {
         &self.shadow
+    }
+
+    pub(crate) fn fork(self, device: &Device) -> Self {
+        let device = device.clone().without_autodiff();
+        Self {
+            shadow: self.shadow.fork(&device),
+            ..self
+        }
     }
 
     pub(crate) fn save(&self, path: &Path) -> Result<()> {
@@ -104,7 +112,6 @@ impl ModuleMapper for Blend {
 mod tests {
     use super::*;
     use burn::nn::{Linear, LinearConfig};
-    use burn::tensor::Device;
 
     #[test]
     fn the_shadow_follows_by_the_decay() {

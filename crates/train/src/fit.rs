@@ -29,6 +29,15 @@ pub trait Procedure {
         Ok(Metrics::new())
     }
 
+    /// A part of the present state, e.g. a parameter, that is NaN or infinite, with its name: such a
+    /// state is never written as a checkpoint. Nothing by default.
+    ///
+    /// # Errors
+    /// If the state cannot be read.
+    fn non_finite(&self) -> Result<Option<(String, f64)>> {
+        Ok(None)
+    }
+
     /// Writes everything a later [`load`](Self::load) needs into `folder`.
     ///
     /// # Errors
@@ -86,6 +95,14 @@ impl FitConfig {
         match &self.early_stop {
             Some(stop) if stop.patience == 0 => {
                 refuse("early_stop.patience", 0, "must be at least 1")
+            }
+            Some(stop) if !stop.min_delta.is_finite() || stop.min_delta < 0.0 => {
+                Err(Error::config(
+                    "FitConfig",
+                    "early_stop.min_delta",
+                    stop.min_delta,
+                    "must be finite and not negative",
+                ))
             }
             Some(_) if self.evaluate_every == 0 => refuse(
                 "evaluate_every",
@@ -184,6 +201,7 @@ impl Run {
             }
             _ => (LoopState::default(), None),
         };
+        checkpoints.clean();
         self.rewind(state.step)?;
 
         let mut task = progress.task(state.step, config.steps);
@@ -193,17 +211,21 @@ impl Run {
             let last = state.step == config.steps;
             let due = |every: usize| last || (every > 0 && state.step.is_multiple_of(every));
             let (evaluate, checkpoint) = (due(config.evaluate_every), due(config.checkpoint_every));
-            if due(config.log_every) || checkpoint {
+            let step = state.step;
+            let refuse = |found: Option<(&str, f64)>| match found {
+                None => Ok(()),
+                Some((quantity, value)) => Err(Error::NonFinite {
+                    step,
+                    quantity: quantity.into(),
+                    value,
+                    checkpoint: last_good
+                        .as_ref()
+                        .map_or("none".into(), |path| path.display().to_string()),
+                }),
+            };
+            if due(config.log_every) || evaluate || checkpoint {
                 state.train = scalars.read()?;
-                if let Some((quantity, value)) = state.train.non_finite() {
-                    return Err(Error::NonFinite {
-                        step: state.step,
-                        quantity: quantity.into(),
-                        value,
-                        checkpoint: last_good
-                            .map_or("none".into(), |path| path.display().to_string()),
-                    });
-                }
+                refuse(state.train.non_finite())?;
                 if due(config.log_every) {
                     self.log(&Record {
                         step: state.step,
@@ -223,11 +245,20 @@ impl Run {
                     })?;
                 }
                 if let Some(rule) = &config.early_stop {
+                    let watched = state.evaluation.get(&rule.metric);
+                    refuse(
+                        watched
+                            .filter(|value| !value.is_finite())
+                            .map(|value| (rule.metric.as_str(), value)),
+                    )?;
                     state.stopped =
                         state.stopping.update(rule, state.step, &state.evaluation)? && !last;
                 }
             }
             if checkpoint || state.stopped {
+                // The metrics were computed before the update, the weights after it.
+                let bad = procedure.non_finite()?;
+                refuse(bad.as_ref().map(|(name, value)| (name.as_str(), *value)))?;
                 let written = checkpoints.write(&state, config.keep_checkpoints, |folder| {
                     procedure.save(folder)
                 })?;

@@ -1,6 +1,6 @@
 //! Named numbers: [`Scalars`] on the device, [`Metrics`] on the host.
 
-use burn::tensor::{ExecutionError, Tensor};
+use burn::tensor::{Device, ExecutionError, Tensor};
 use burn::train::{
     ItemLazy,
     metric::{Adaptor, LossInput},
@@ -150,6 +150,19 @@ enum Scalar {
     Host(f64),
 }
 
+impl Scalar {
+    fn plus(self, other: Self, device: &Device) -> Self {
+        let on_device = |scalar| match scalar {
+            Self::Device(tensor) => tensor,
+            Self::Host(value) => Tensor::from_floats([value as f32], device),
+        };
+        match (self, other) {
+            (Self::Host(a), Self::Host(b)) => Self::Host(a + b),
+            (a, b) => Self::Device(on_device(a) + on_device(b)),
+        }
+    }
+}
+
 /// Named scalars that may still lie on the device: reading one waits for the device, so a step
 /// hands them over unread and the loop reads them when it logs.
 ///
@@ -175,6 +188,23 @@ impl Scalars {
     pub fn with_value(mut self, name: &'static str, value: f64) -> Self {
         self.0.push((name, Scalar::Host(value)));
         self
+    }
+
+    /// The mean of each scalar over the parts of a step, on `device`; a NaN in one part shows.
+    pub(crate) fn mean(parts: Vec<Self>, device: &Device) -> Self {
+        let share = 1.0 / parts.len() as f64;
+        let mut sums: Vec<(&'static str, Scalar)> = Vec::new();
+        for (name, scalar) in parts.into_iter().flat_map(|part| part.0) {
+            let scalar = match scalar {
+                Scalar::Device(tensor) => Scalar::Device(tensor.to_device(device) * share),
+                Scalar::Host(value) => Scalar::Host(value * share),
+            };
+            match sums.iter_mut().find(|(known, _)| *known == name) {
+                None => sums.push((name, scalar)),
+                Some((_, sum)) => *sum = sum.clone().plus(scalar, device),
+            }
+        }
+        Self(sums)
     }
 
     /// Reads the values from the device.

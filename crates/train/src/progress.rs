@@ -63,7 +63,7 @@ impl Progress {
                 let bar = screen.add(ProgressBar::new(total as u64).with_position(start as u64));
                 // A template of constants: it always parses.
                 if let Ok(style) = ProgressStyle::with_template(
-                    "{prefix:20!} {bar:24} {pos}/{len} {per_sec} eta {eta}  {wide_msg}",
+                    "{prefix:32} {bar:24} {pos}/{len} {per_sec} eta {eta}  {wide_msg}",
                 ) {
                     bar.set_style(style);
                 }

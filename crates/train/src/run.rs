@@ -52,14 +52,15 @@ impl Run {
         let path = folder.join("config.json");
         let given = serde_json::to_value(config)
             .map_err(|error| Error::other("serialising a configuration", error))?;
+        let occupied = path.is_file() || folder.join("checkpoints").is_dir();
+        if occupied && !resume {
+            return Err(Error::input(
+                "the run folder",
+                folder,
+                "already holds a run: continue it with --resume or choose another with --out",
+            ));
+        }
         if path.is_file() {
-            if !resume {
-                return Err(Error::input(
-                    "the run folder",
-                    folder,
-                    "already holds a run: continue it with --resume or choose another with --out",
-                ));
-            }
             let stored: Value = config::load(&path)?;
             if let Some((key, stored, given)) = difference(&stored, &given, "") {
                 return Err(Error::format(

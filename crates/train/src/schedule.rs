@@ -73,9 +73,9 @@ impl Schedule {
     /// # Errors
     /// [`Error::Config`] that names the field, the value and the rule.
     pub fn validate(&self) -> Result<()> {
-        let refuse = |field: &str, value: f64, rule: &str| {
+        fn refuse(field: &str, value: impl std::fmt::Debug, rule: &str) -> Result<()> {
             Err(Error::config("Schedule", field, value, rule))
-        };
+        }
         let positive = |value: f64| value.is_finite() && value >= 0.0;
         if !positive(self.peak) {
             return refuse("peak", self.peak, "must be finite and not negative");
@@ -86,7 +86,7 @@ impl Schedule {
                     return refuse("floor", *floor, "must lie between 0 and the peak");
                 }
                 if *steps <= self.warmup {
-                    return refuse("steps", *steps as f64, "must be larger than the warm-up");
+                    return refuse("steps", steps, "must be larger than the warm-up");
                 }
             }
             Decay::Steps { factor, milestones } => {
@@ -179,6 +179,25 @@ impl Rates {
         self
     }
 
+    /// Refuses schedules and factors that no optimiser can use.
+    ///
+    /// # Errors
+    /// [`Error::Config`] that names the field, the value and the rule.
+    pub fn validate(&self) -> Result<()> {
+        self.schedule.validate()?;
+        for (_, factor) in &self.scales {
+            if !factor.is_finite() || *factor < 0.0 {
+                return Err(Error::config(
+                    "Rates",
+                    "scale",
+                    factor,
+                    "must be finite and not negative",
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// The base schedule.
     pub fn schedule(&self) -> &Schedule {
         &self.schedule
@@ -250,7 +269,7 @@ mod tests {
             .validate()
             .unwrap_err()
             .to_string();
-        assert!(error.contains("Schedule.steps = 10.0"), "{error}");
+        assert!(error.contains("Schedule.steps = 10:"), "{error}");
     }
 
     #[test]

@@ -9,12 +9,13 @@ use burn::data::{
     dataloader::{DataLoaderIterator, Progress as DataProgress},
     dataset::DatasetError,
 };
+use burn::module::{ModuleVisitor, Param};
 use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Tensor};
 use burn::train::{
     ExecutionStrategy, LearnerModel, MultiDeviceOptim, TrainStep, train::MultiDevicesTrainStep,
 };
-use menagerie_core::{Error, Result};
+use menagerie_core::{Error, Result, Seed};
 use std::path::Path;
 
 /// Burn's data-parallel strategy over `devices` for its own `SupervisedTraining`: one device alone,
@@ -56,6 +57,7 @@ pub struct Supervised<'a, M: LearnerModel> {
     ema: Option<Ema<M>>,
     clip: Option<f64>,
     accumulate: usize,
+    seed: Option<Seed>,
     devices: Vec<Device>,
     workers: Option<MultiDevicesTrainStep<M>>,
 }
@@ -89,6 +91,7 @@ where
             ema: None,
             clip: None,
             accumulate: 1,
+            seed: None,
             devices,
             workers: None,
         }
@@ -143,6 +146,14 @@ where
         Ok(self)
     }
 
+    /// Restarts the devices' own random generators from `seed` at every step, for models whose
+    /// layers draw from them (dropout, drop path), so that a resumed run draws the same. A backend
+    /// has one generator for the whole process: do not train two such models at once.
+    pub fn seeding(mut self, seed: Seed) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
     /// Computes each step's gradients on several devices, one micro-batch each, through
     /// burn-train's data-parallel step; weights and optimiser stay on the first. With more than two
     /// devices their gradients are added in the order in which they arrive, so the last bits of a
@@ -161,6 +172,7 @@ where
         self.devices = devices.into_iter().map(Device::autodiff).collect();
         if let (Some(model), [first, ..]) = (self.model.take(), &self.devices[..]) {
             self.model = Some(model.fork(first));
+            self.ema = self.ema.map(|ema| ema.fork(first));
         }
         self.workers = (self.devices.len() > 1).then(|| MultiDevicesTrainStep::new(&self.devices));
         Ok(self)
@@ -225,22 +237,31 @@ where
     M: LearnerModel + TrainStep<Output = Scalars>,
 {
     fn step(&mut self, step: usize) -> Result<Scalars> {
+        self.rates.validate()?;
+        if let Some(seed) = self.seed {
+            for device in &self.devices {
+                device.seed(seed.at(step as u64).0);
+            }
+        }
         let parts = self.accumulate * self.devices.len();
         let (mut gradients, scalars) = if parts == 1 {
             self.gradients(step)?.pop().ok_or_else(lost)?
         } else {
             let mut accumulator = GradientsAccumulator::new();
-            let mut last = Scalars::new();
+            let mut scalars = Vec::with_capacity(parts);
             for micro in 0..self.accumulate {
                 let index = step * parts + micro * self.devices.len();
-                for (gradients, scalars) in self.gradients(index)? {
+                for (gradients, part) in self.gradients(index)? {
                     accumulator.accumulate(self.model()?, gradients);
-                    last = scalars;
+                    scalars.push(part);
                 }
             }
             let factor = Tensor::from_floats([1.0 / parts as f32], &self.devices[0]);
             let factor = factor.without_autodiff();
-            (scale(self.model()?, accumulator.grads(), &factor), last)
+            (
+                scale(self.model()?, accumulator.grads(), &factor),
+                Scalars::mean(scalars, &self.devices[0].clone().without_autodiff()),
+            )
         };
         if let Some(limit) = self.clip {
             gradients = clip_global_norm(self.model()?, gradients, limit);
@@ -265,6 +286,15 @@ where
         }
     }
 
+    fn non_finite(&self) -> Result<Option<(String, f64)>> {
+        let mut search = NonFinite::default();
+        self.model()?.visit(&mut search);
+        match search.error {
+            Some(error) => Err(error),
+            None => Ok(search.found),
+        }
+    }
+
     fn save(&self, folder: &Path) -> Result<()> {
         save_module(self.model()?, &folder.join("model.bpk"))?;
         save_optimiser(&self.optimiser, &folder.join("optimiser.bpk"))?;
@@ -280,6 +310,34 @@ where
         self.ema
             .as_mut()
             .map_or(Ok(()), |ema| ema.load(&folder.join("average.bpk")))
+    }
+}
+
+/// Looks for a parameter whose values do not add up to a finite number.
+#[derive(Default)]
+struct NonFinite {
+    path: Vec<String>,
+    found: Option<(String, f64)>,
+    error: Option<Error>,
+}
+
+impl ModuleVisitor for NonFinite {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.into());
+    }
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if self.found.is_some() {
+            return;
+        }
+        let sum = param.val().without_autodiff().abs().sum();
+        match sum.try_into_scalar::<f64>() {
+            Ok(sum) if sum.is_finite() => {}
+            Ok(sum) => self.found = Some((self.path.join("."), sum)),
+            Err(error) => self.error = Some(Error::other("reading the parameters", error)),
+        }
     }
 }
 

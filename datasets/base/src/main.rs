@@ -46,7 +46,7 @@ fn main() -> ExitCode {
     match run(arguments.command, &Locator::from_env(), &mut out) {
         Ok(()) => ExitCode::SUCCESS,
         // A reader such as `head` may close the pipe early.
-        Err(Error::Io { source, .. }) if source.kind() == ErrorKind::BrokenPipe => {
+        Err(Error::Io { reason, .. }) if reason.kind() == ErrorKind::BrokenPipe => {
             ExitCode::SUCCESS
         }
         Err(error) => {

@@ -190,6 +190,120 @@ fn a_nan_stops_the_run_and_names_the_last_good_checkpoint() {
     assert!(dir.path().join("checkpoints/step-20/state.json").is_file());
 }
 
+/// Finite losses, but weights that are not finite from step `bad` on.
+struct Overflowing {
+    bad: usize,
+    done: usize,
+}
+
+impl Procedure for Overflowing {
+    fn step(&mut self, step: usize) -> Result<Scalars> {
+        self.done = step + 1;
+        Ok(Scalars::new().with_value("loss", 1.0))
+    }
+    fn non_finite(&self) -> Result<Option<(String, f64)>> {
+        Ok((self.done >= self.bad).then(|| ("layer.weight".into(), f64::INFINITY)))
+    }
+    fn save(&self, folder: &Path) -> Result<()> {
+        menagerie_core::fs::write(&folder.join("nothing"), "")
+    }
+    fn load(&mut self, _: &Path) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn weights_that_are_not_finite_are_never_a_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = Run::create(dir.path(), &1, false).unwrap();
+    let mut procedure = Overflowing { bad: 25, done: 0 };
+    let config = FitConfig {
+        keep_checkpoints: 1,
+        ..config()
+    };
+    let error = run
+        .fit(&mut procedure, &config, &Progress::silent())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.starts_with("step 30: layer.weight is inf; the last good checkpoint is "),
+        "{error}"
+    );
+    assert!(dir.path().join("checkpoints/step-20/state.json").is_file());
+    assert!(!dir.path().join("checkpoints/step-30").exists());
+}
+
+#[test]
+fn a_diverging_model_is_found_by_its_weights() {
+    let data = Data::new();
+    let device = Device::flex().autodiff();
+    let mut trainer = Supervised::new(
+        Regression::new(&device),
+        burn::optim::SgdConfig::new().init(),
+        f64::from(f32::MAX),
+        |_, device: &Device| Ok(data.pairs(&[0, 1, 2, 3], device)),
+    );
+    assert_eq!(trainer.non_finite().unwrap(), None);
+    for step in 0..3 {
+        trainer.step(step).unwrap();
+    }
+    let (name, value) = trainer.non_finite().unwrap().unwrap();
+    assert_eq!(name, "linear.weight");
+    assert!(!value.is_finite());
+}
+
+/// An evaluation that is NaN from the start.
+struct Undefined;
+
+impl Procedure for Undefined {
+    fn step(&mut self, _: usize) -> Result<Scalars> {
+        Ok(Scalars::new().with_value("loss", 1.0))
+    }
+    fn evaluate(&mut self, _: usize) -> Result<Metrics> {
+        Ok(Metrics::new().with("accuracy", f64::NAN))
+    }
+    fn save(&self, _: &Path) -> Result<()> {
+        Ok(())
+    }
+    fn load(&mut self, _: &Path) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn early_stopping_refuses_a_nan() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = Run::create(dir.path(), &1, false).unwrap();
+    let mut config = FitConfig {
+        early_stop: Some(EarlyStop {
+            metric: "accuracy".into(),
+            maximise: true,
+            min_delta: 0.0,
+            patience: 2,
+        }),
+        ..config()
+    };
+    let error = run
+        .fit(&mut Undefined, &config, &Progress::silent())
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        error,
+        "step 7: accuracy is NaN; the last good checkpoint is none"
+    );
+    if let Some(stop) = &mut config.early_stop {
+        stop.min_delta = f64::NAN;
+    }
+    let error = run
+        .fit(&mut Undefined, &config, &Progress::silent())
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        error,
+        "FitConfig.early_stop.min_delta = NaN: must be finite and not negative"
+    );
+}
+
 #[test]
 fn early_stopping_stops_and_survives_a_resume() {
     let dir = tempfile::tempdir().unwrap();
@@ -251,7 +365,20 @@ fn a_damaged_checkpoint_is_named() {
     let run = Run::create(dir.path(), &1, false).unwrap();
     run.fit(&mut trainer(&data), &config(), &Progress::silent())
         .unwrap();
-    let path = dir.path().join("checkpoints/step-60/model.bpk");
+    // An optimiser's state that belongs to other parameters.
+    let folder = dir.path().join("checkpoints/step-60");
+    let optimiser = folder.join("optimiser.bpk");
+    let kept = std::fs::read(&optimiser).unwrap();
+    std::fs::copy(folder.join("model.bpk"), &optimiser).unwrap();
+    let run = Run::create(dir.path(), &1, true).unwrap();
+    let error = run
+        .fit(&mut trainer(&data), &config(), &Progress::silent())
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("step-60/optimiser.bpk: "), "{error}");
+    std::fs::write(&optimiser, kept).unwrap();
+
+    let path = folder.join("model.bpk");
     let bytes = std::fs::read(&path).unwrap();
     std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
     let run = Run::create(dir.path(), &1, true).unwrap();
