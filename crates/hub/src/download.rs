@@ -20,6 +20,9 @@ use ureq::{
     typestate::WithoutBody,
 };
 
+/// Bytes that make a failed attempt worth counting the failures anew.
+const PROGRESS: u64 = 1 << 20;
+
 /// A file of a repository, and what it takes to get it.
 struct Transfer<'a> {
     repo: &'a str,
@@ -84,7 +87,7 @@ pub(crate) fn fetch(
             options.cache.display()
         )));
     }
-    let remote = transfer.retry(|| transfer.ask())?;
+    let remote = transfer.retry(|| 0, || transfer.ask())?;
     let blob = cached.blob_path(&remote.etag);
     let repo_dir = options.cache.join(hub_repo.folder_name());
     for dir in [blob.parent(), Some(repo_dir.as_path())]
@@ -98,7 +101,8 @@ pub(crate) fn fetch(
     let whole = std::fs::metadata(&blob).is_ok_and(|found| found.len() == remote.size);
     if !whole {
         let part = blob.with_file_name(format!("{}.part", remote.etag));
-        transfer.retry(|| transfer.receive(&part, &remote, progress))?;
+        let there = || std::fs::metadata(&part).map_or(0, |found| found.len());
+        transfer.retry(there, || transfer.receive(&part, &remote, progress))?;
         transfer.verify(&part, &remote)?;
         std::fs::rename(&part, &blob).map_err(Error::io("rename to", &blob))?;
     }
@@ -146,23 +150,37 @@ impl Transfer<'_> {
         }
     }
 
-    /// Repeats `attempt` while its failures may pass, as often as the options allow.
-    fn retry<T>(&self, mut attempt: impl FnMut() -> Attempt<T>) -> Result<T> {
+    /// Repeats `attempt` while its failures may pass, as often in a row as the options allow.
+    ///
+    /// `there` says how many bytes have arrived; a new [`PROGRESS`] of them ends a row. What is
+    /// fetched a second time is none, so that the rows come to an end.
+    fn retry<T>(
+        &self,
+        there: impl Fn() -> u64,
+        mut attempt: impl FnMut() -> Attempt<T>,
+    ) -> Result<T> {
+        let mut furthest = there();
         let mut pause = self.options.backoff;
-        let mut attempts = 1;
+        let (mut attempts, mut failures) = (0, 0);
         loop {
-            match attempt() {
+            let problem = match attempt() {
                 Ok(value) => return Ok(value),
                 Err(Failure::Final(error)) => return Err(error),
-                Err(Failure::Passing(problem)) if attempts > self.options.retries => {
-                    return Err(
-                        self.error(format!("{problem} (given up after {attempts} attempts)"))
-                    );
-                }
-                Err(Failure::Passing(_)) => thread::sleep(pause),
-            }
-            pause = pause.saturating_mul(2);
+                Err(Failure::Passing(problem)) => problem,
+            };
             attempts += 1;
+            let there = there();
+            if there >= furthest.saturating_add(PROGRESS) {
+                furthest = there;
+                failures = 0;
+                pause = self.options.backoff;
+            }
+            failures += 1;
+            if failures > self.options.retries {
+                return Err(self.error(format!("{problem} (given up after {attempts} attempts)")));
+            }
+            thread::sleep(pause);
+            pause = pause.saturating_mul(2);
         }
     }
 
@@ -280,11 +298,12 @@ impl Transfer<'_> {
             _ => return Err(self.refused(&response)),
         }
         if let Some(length) = response.body().content_length()
-            && start + length != remote.size
+            // The length is the server's word and may be anything.
+            && let total = start.saturating_add(length)
+            && total != remote.size
         {
             return Err(Failure::Passing(format!(
-                "the server sends {} bytes where it announced {}: try again later",
-                start + length,
+                "the server sends {total} bytes where it announced {}: try again later",
                 remote.size
             )));
         }
@@ -303,7 +322,7 @@ impl Transfer<'_> {
                     )));
                 }
             };
-            if there + count as u64 > remote.size {
+            if there.saturating_add(count as u64) > remote.size {
                 file.set_len(0).map_err(io("empty"))?;
                 return Err(Failure::Passing(format!(
                     "the server sends more than the {} bytes it announced",

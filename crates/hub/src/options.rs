@@ -17,7 +17,8 @@ pub struct HubOptions {
     pub token: Option<String>,
     /// Whether only the cache is used, `HF_HUB_OFFLINE`.
     pub offline: bool,
-    /// How many times a transfer is taken up again after a failure that may pass.
+    /// How many times in a row a transfer is taken up again after a failure that may pass; the row
+    /// ends with every MiB that arrives.
     pub retries: usize,
     /// The pause before the first repetition; doubled before each further one.
     pub backoff: Duration,

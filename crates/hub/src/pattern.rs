@@ -100,8 +100,9 @@ impl Pattern {
                     None => key.push_str(&format!("{{{name}}}")),
                 },
                 Piece::Shifted(name, offset) => {
-                    match bindings.get(name).and_then(|text| text.parse::<i64>().ok()) {
-                        Some(value) => key.push_str(&value.saturating_add(*offset).to_string()),
+                    let bound = bindings.get(name).and_then(|text| text.parse::<i64>().ok());
+                    match bound.and_then(|value| value.checked_add(*offset)) {
+                        Some(value) => key.push_str(&value.to_string()),
                         None => key.push_str(&format!("{{{name}{offset:+}}}")),
                     }
                 }
@@ -138,10 +139,13 @@ fn descend(pieces: &[Piece], key: &str, bindings: &mut Bindings) -> bool {
         Piece::Shifted(name, offset) => ends(key, false, false).any(|end| {
             let text = &key[..end];
             text.bytes().all(|byte| byte.is_ascii_digit())
-                && text.parse::<i64>().is_ok_and(|value| {
-                    let value = value - offset;
-                    value >= 0 && bind(name, value.to_string(), rest, &key[end..], bindings)
-                })
+                && text
+                    .parse::<i64>()
+                    .ok()
+                    .and_then(|value| value.checked_sub(*offset))
+                    .is_some_and(|value| {
+                        value >= 0 && bind(name, value.to_string(), rest, &key[end..], bindings)
+                    })
         }),
     }
 }
@@ -229,6 +233,10 @@ mod tests {
                 assert_eq!(pattern.render(&pattern.matches(key).unwrap()), *key);
             }
         }
+        let far = Pattern::new("{i-9223372036854775808}");
+        assert_eq!(far.matches("1"), None);
+        let near = Bindings::from([("i".into(), "-1".into())]);
+        assert_eq!(far.render(&near), "{i-9223372036854775808}");
         assert_eq!(
             Pattern::new("a.{j}.{i-1}").render(&Bindings::new()),
             "a.{j}.{i-1}"

@@ -158,6 +158,23 @@ fn a_transfer_that_is_always_cut_is_given_up() {
 }
 
 #[test]
+fn a_transfer_that_gets_on_is_not_given_up() {
+    const MIB: usize = 1 << 20;
+    let large = Content {
+        bytes: (0..4 * MIB).map(|at| (at * 7 % 251) as u8).collect(),
+        etag: "etag-2".into(),
+    };
+    // More failures than the options allow in a row.
+    let mut gets = vec![Answer::CutAfter(MIB / 2); 6];
+    gets.push(Answer::File);
+    let server = Server::start(large.clone(), Answer::File, gets);
+    let cache = tempfile::tempdir().unwrap();
+    let path = source().fetch(&options(&server, cache.path())).unwrap();
+    assert_eq!(fs::read(path).unwrap(), large.bytes);
+    assert_eq!(server.gets().len(), 7);
+}
+
+#[test]
 fn a_wrong_content_length_is_noticed() {
     let server = Server::start(content(), Answer::File, vec![Answer::LongerLength(5)]);
     let texts = [
@@ -165,6 +182,16 @@ fn a_wrong_content_length_is_noticed() {
         "try again later",
     ];
     fails(&server, |_| {}, &texts);
+
+    // One that cannot be added to what is there.
+    let rest = 100_000 - 30_000;
+    let gets = vec![
+        Answer::CutAfter(30_000),
+        Answer::LongerLength(u64::MAX as usize - rest),
+    ];
+    let server = Server::start(content(), Answer::File, gets);
+    let text = format!("sends {} bytes where it announced 100000", u64::MAX);
+    fails(&server, |_| {}, &[&text]);
 }
 
 #[test]
