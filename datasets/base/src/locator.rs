@@ -115,7 +115,16 @@ impl Locator {
             .ok_or_else(|| self.homeless(set))?;
         let absent = missing(set, &dir);
         if !absent.is_empty() {
-            return Err(self.unavailable(set, "files are missing", &absent));
+            // The user's own folder is never filled.
+            let reason = if self.own(set).is_some() {
+                "files are missing".into()
+            } else {
+                format!(
+                    "files are missing: run `cargo xtask data fetch {}` or `menagerie-data fetch {}`",
+                    set.name, set.name
+                )
+            };
+            return Err(self.unavailable(set, &reason, &absent));
         }
         let checked = set
             .files
@@ -144,8 +153,9 @@ impl Locator {
             return Ok(dir);
         }
         let problem = format!(
-            "{}; delete what differs and run `menagerie-data fetch {}`",
+            "{}; delete what differs and run `cargo xtask data fetch {}` or `menagerie-data fetch {}`",
             problems.join("; "),
+            set.name,
             set.name
         );
         Err(Error::Data {

@@ -471,14 +471,17 @@ fn verify_names_what_differs_and_how_to_mend_it() {
         error,
         format!(
             "data set `toy` is incomplete: {} has the sha256 {found}, expected {expected}; delete \
-             what differs and run `menagerie-data fetch toy`",
+             what differs and run `cargo xtask data fetch toy` or `menagerie-data fetch toy`",
             path.display()
         )
     );
     fs::remove_file(&path).unwrap();
     let error = locator(&cache).verify(&set).unwrap_err().to_string();
     assert!(
-        error.contains("files are missing; fetch toy.bin"),
+        error.contains(
+            "files are missing: run `cargo xtask data fetch toy` or `menagerie-data fetch toy`; \
+             fetch toy.bin"
+        ),
         "{error}"
     );
 }
