@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, path::PathBuf, str::FromStr};
 
 /// What a command accepts besides positional arguments.
 pub struct Spec {
-    /// Options that take a value, as `--name value` or `--name=value`.
+    /// Options that take a value, as `--name value` or `--name=value`; a value that begins with
+    /// `--` in the second way only.
     pub options: &'static [&'static str],
     /// Options that stand alone.
     pub flags: &'static [&'static str],
@@ -48,9 +49,10 @@ impl Args {
                 None => (argument.as_str(), None),
             };
             if spec.options.contains(&name) {
-                let value = inline
-                    .or_else(|| given.next().cloned())
-                    .ok_or_else(|| Fault::usage(format!("{name} needs a value")))?;
+                let value = match inline {
+                    Some(value) => value,
+                    None => separate(name, given.next())?,
+                };
                 if args.options.insert(name.to_owned(), value).is_some() {
                     return Err(Fault::usage(format!("{name} is given twice")));
                 }
@@ -110,6 +112,17 @@ impl Args {
     }
 }
 
+/// The value of `name` that stands in an argument of its own.
+fn separate(name: &str, value: Option<&String>) -> Result<String> {
+    match value {
+        Some(value) if value.starts_with("--") => Err(Fault::usage(format!(
+            "{name} needs a value: write {name}={value} if `{value}` is meant to be it"
+        ))),
+        Some(value) => Ok(value.clone()),
+        None => Err(Fault::usage(format!("{name} needs a value"))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,6 +145,10 @@ mod tests {
         assert_eq!(args.number::<u64>("--seed").unwrap(), Some(3));
         assert_eq!(args.path("--out"), Some(PathBuf::from("runs/a")));
         assert!(args.flag("--resume"));
+        let args = parse("--out=--resume --seed -1").unwrap();
+        assert_eq!(args.option("--out"), Some("--resume"));
+        assert_eq!(args.option("--seed"), Some("-1"));
+        assert!(!args.flag("--resume"));
     }
 
     #[test]
@@ -142,6 +159,10 @@ mod tests {
                 "unknown option `--sede`; did you mean `--seed`?",
             ),
             ("--seed", "--seed needs a value"),
+            (
+                "--out --resume",
+                "--out needs a value: write --out=--resume if `--resume` is meant to be it",
+            ),
             ("--seed 1 --seed 2", "--seed is given twice"),
             ("--resume=yes", "--resume takes no value"),
             ("a b", "unexpected argument `b`"),

@@ -2,7 +2,7 @@
 
 use crate::{
     args::Args,
-    docs,
+    descriptor, docs,
     fault::Result,
     parity::{self, Plan, Tally},
     process,
@@ -24,9 +24,14 @@ pub fn test(workspace: &Workspace, _: &Args) -> Result<u8> {
     process::run(&mut test_command(workspace))
 }
 
+/// The device on which the systems' tests run.
+const DEVICE: &str = "MENAGERIE_DEVICE";
+
 fn test_command(workspace: &Workspace) -> Command {
     let mut command = process::cargo_at_root(workspace);
     command.args(["test", "--workspace", "--no-fail-fast"]);
+    // The other backends are not compiled in here.
+    command.env_remove(DEVICE);
     command
 }
 
@@ -58,7 +63,7 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<u8> {
     log.step("test", |tests| {
         process::tee(&mut test_command(workspace), |line| tests.count(line))
     });
-    // One more build of Burn serves both legs.
+    // One more build of Burn serves parity and tests on both backends.
     let tch = !args.flag("--no-tch");
     if tch {
         log.step("tch-env", |_| match tch_env::is_ready(workspace) {
@@ -82,6 +87,11 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<u8> {
             let (code, tally) = parity::execute(workspace, &plan)?;
             tests.add(tally);
             Ok(code)
+        });
+        log.step(&format!("tests on {device}"), |tests| {
+            let packages = parity::packages(&descriptor::systems(workspace)?);
+            let mut command = parity::cargo_test(workspace, "it", &packages, devices)?;
+            process::tee(command.env(DEVICE, device), |line| tests.count(line))
         });
     }
     say!("\n{}", log.closing().trim_end());
@@ -200,7 +210,7 @@ mod tests {
         );
         log.step("test", |tests| {
             tests.count("3 passed, 0 failed");
-            Ok(101)
+            Ok(1)
         });
         assert!(log.has_failed());
         let closing = log.closing();

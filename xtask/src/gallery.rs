@@ -4,10 +4,14 @@ use crate::{
     args::Args,
     descriptor::{self, System},
     fault::{Fault, Result},
-    workspace::Workspace,
+    workspace::{Workspace, files_below},
 };
 
-const GALLERY: &str = "GALLERY.md";
+/// The page.
+pub const GALLERY: &str = "GALLERY.md";
+
+/// Where the pictures lie.
+const PICTURES: &str = "docs/gallery";
 
 /// Writes `GALLERY.md`; with `--check` compares it.
 ///
@@ -28,9 +32,18 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<u8> {
     Ok(0)
 }
 
-/// Whether a gallery was committed and no longer shows what is there.
-pub fn is_stale(workspace: &Workspace, systems: &[System]) -> bool {
-    workspace.exists(GALLERY) && workspace.read_or_empty(GALLERY) != page(workspace, systems)
+/// What is wrong with the page, if anything: without pictures there need not be one, and one that
+/// is there shows what there is.
+///
+/// # Errors
+/// A folder of pictures that cannot be read.
+pub fn fault(workspace: &Workspace, systems: &[System]) -> Result<Option<&'static str>> {
+    let pictures = files_below(&workspace.path(PICTURES))?;
+    Ok(if workspace.exists(GALLERY) {
+        (workspace.read_or_empty(GALLERY) != page(workspace, systems)).then_some("stale")
+    } else {
+        (!pictures.is_empty()).then_some("missing")
+    })
 }
 
 fn page(workspace: &Workspace, systems: &[System]) -> String {
@@ -43,7 +56,7 @@ fn page(workspace: &Workspace, systems: &[System]) -> String {
             "\n## {}\n\n[{}]({}): {}.\n",
             system.slug, system.title, system.paper_url, system.summary
         );
-        let picture = format!("docs/gallery/{}.png", system.slug);
+        let picture = format!("{PICTURES}/{}.png", system.slug);
         if workspace.exists(&picture) {
             text += &format!("\n![{}]({picture})\n", system.summary);
         }
@@ -64,11 +77,15 @@ mod tests {
         let without = page(&workspace, &systems);
         assert!(without.contains("\n## line-fit\n"));
         assert!(!without.contains("!["));
-        assert!(!is_stale(&workspace, &systems));
-        workspace.write(GALLERY, &without).unwrap();
+        let fault = || fault(&workspace, &systems).unwrap();
+        assert_eq!(fault(), None);
         workspace.write("docs/gallery/line-fit.png", "").unwrap();
-        assert!(is_stale(&workspace, &systems));
+        assert_eq!(fault(), Some("missing"));
+        workspace.write(GALLERY, &without).unwrap();
+        assert_eq!(fault(), Some("stale"));
         let with = page(&workspace, &systems);
+        workspace.write(GALLERY, &with).unwrap();
+        assert_eq!(fault(), None);
         assert!(with.ends_with("\n![a line](docs/gallery/line-fit.png)\n"));
     }
 }

@@ -1,8 +1,8 @@
 //! The light driver behind `cargo xtask`.
 //!
 //! It reads the systems' descriptors from source and starts `cargo` for everything that needs
-//! Burn, so it builds in seconds. A wrong argument ends it with exit code 2, a failure with 1; the
-//! exit code of a program that it starts is passed on.
+//! Burn, so it builds in seconds. A wrong argument ends it with exit code 2, a failure with 1, a
+//! failed build among them; any other exit code of a program that it starts is passed on.
 
 /// Prints a line. Unlike `println!` it does not panic when nobody reads any more.
 macro_rules! say {
@@ -152,7 +152,7 @@ const COMMANDS: &[Command] = &[
     Command {
         name: "ci",
         usage: "[--no-tch]",
-        about: "format, lints, docs, tests, tidy, parity on every CPU backend",
+        about: "format, lints, docs, tidy, tests; parity and the systems' tests on every CPU backend",
         spec: Spec {
             options: &[],
             flags: &["--no-tch"],

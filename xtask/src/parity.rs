@@ -9,7 +9,12 @@ use crate::{
     process, tch_env,
     workspace::{Workspace, absolute},
 };
-use std::{collections::BTreeMap, env, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env,
+    path::PathBuf,
+    process::Command,
+};
 
 /// What is run, and on what.
 pub struct Plan<'a> {
@@ -28,7 +33,8 @@ pub struct Plan<'a> {
 pub struct Tally {
     /// Fixtures within their tolerance.
     pub passed: usize,
-    /// Fixtures outside of it, unreadable, or claimed by no test.
+    /// Fixtures outside of it, unreadable, or claimed by no test; and one for every harness that
+    /// came to no result.
     pub failed: usize,
 }
 
@@ -40,7 +46,10 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<u8> {
     let device = args.option("--device").unwrap_or("flex");
     let dir = args
         .path("--dir")
-        .or_else(|| env::var_os("MENAGERIE_FIXTURES").map(PathBuf::from))
+        .or_else(|| {
+            let dir = env::var_os("MENAGERIE_FIXTURES").filter(|dir| !dir.is_empty());
+            dir.map(PathBuf::from)
+        })
         .map(|dir| absolute(&dir))
         .transpose()?;
     let plan = Plan {
@@ -62,7 +71,7 @@ pub fn execute(workspace: &Workspace, plan: &Plan) -> Result<(u8, Tally)> {
         descriptor::find(&systems, slug)?;
     }
     let mut tally = Tally::default();
-    let mut code = 0;
+    let mut failed = false;
     let jobs: Vec<Job> = match &plan.dir {
         Some(dir) if plan.slugs.is_empty() => {
             if !dir.is_dir() {
@@ -93,41 +102,74 @@ pub fn execute(workspace: &Workspace, plan: &Plan) -> Result<(u8, Tally)> {
         _ => requested(&systems, plan.slugs),
     };
     for (packages, slugs) in jobs {
-        let mut command = process::cargo_at_root(workspace);
-        command.args(["test", "--test", "parity", "--no-fail-fast"]);
-        for package in &packages {
-            command.args(["--package", package]);
-        }
-        if !plan.features.is_empty() {
-            command.args(["--features", &plan.features.join(",")]);
-        }
-        for feature in &plan.features {
-            tch_env::prepare(workspace, &mut command, feature)?;
-        }
+        let mut command = cargo_test(workspace, "parity", &packages, &plan.features)?;
         command.arg("--").args(&slugs);
         if let Some(dir) = &plan.dir {
             command.arg("--dir").arg(dir);
         }
         command.args(["--device", plan.device]);
-        let mut closed = 0;
-        let child = process::tee(&mut command, |line| {
-            if let Some(family) = closing_line(line) {
-                closed += 1;
-                tally.passed += family.passed;
-                tally.failed += family.failed;
-            }
-        })?;
-        if closed < packages.len() {
-            say!(
-                "FAIL  {}: a harness ended without a result",
-                packages.join(", ")
-            );
-        }
-        code = code.max(child);
+        let (code, found) = harnesses(&mut command, &packages)?;
+        failed |= code > 0;
+        tally.passed += found.passed;
+        tally.failed += found.failed;
     }
     say!("\n{} passed, {} failed", tally.passed, tally.failed);
-    let failed = tally.failed > 0 || code > 0;
-    Ok((if code == 2 { 2 } else { u8::from(failed) }, tally))
+    Ok((u8::from(failed || tally.failed > 0), tally))
+}
+
+/// `cargo test` of one test target of `packages`. As the packages and features decide what is
+/// built, the targets of equal ones share a build.
+///
+/// # Errors
+/// [`Fault::Usage`] for the feature `tch` without a libtorch.
+pub fn cargo_test(
+    workspace: &Workspace,
+    target: &str,
+    packages: &[String],
+    features: &[&str],
+) -> Result<Command> {
+    let mut command = process::cargo_at_root(workspace);
+    command.args(["test", "--test", target, "--no-fail-fast"]);
+    for package in packages {
+        command.args(["--package", package]);
+    }
+    if !features.is_empty() {
+        command.args(["--features", &features.join(",")]);
+    }
+    for feature in features {
+        tch_env::prepare(workspace, &mut command, feature)?;
+    }
+    Ok(command)
+}
+
+/// Runs the harnesses of `packages`, each of which closes with its numbers; one that does not has
+/// not been built or has broken off, and counts as failed.
+fn harnesses(command: &mut Command, packages: &[String]) -> Result<(u8, Tally)> {
+    let mut tally = Tally::default();
+    let mut closed = 0;
+    let code = process::tee(command, |line| {
+        if let Some(family) = closing_line(line) {
+            closed += 1;
+            tally.passed += family.passed;
+            tally.failed += family.failed;
+        }
+    })?;
+    let broken = packages.len().saturating_sub(closed);
+    if broken > 0 {
+        say!(
+            "FAIL  {}: {broken} of {} ended without a result",
+            packages.join(", "),
+            packages.len()
+        );
+        tally.failed += broken;
+    }
+    Ok((code, tally))
+}
+
+/// The packages of the families with systems.
+pub fn packages(systems: &[System]) -> Vec<String> {
+    let packages: BTreeSet<_> = systems.iter().map(System::package).collect();
+    packages.into_iter().collect()
 }
 
 /// The packages of one `cargo test`, and the slugs that their harnesses are given.
@@ -158,7 +200,7 @@ fn requested(systems: &[System], slugs: &[String]) -> Vec<Job> {
         }
     }
     if slugs.is_empty() {
-        vec![(jobs.into_keys().collect(), Vec::new())]
+        vec![(packages(systems), Vec::new())]
     } else {
         jobs.into_iter()
             .map(|(package, slugs)| (vec![package], slugs))
@@ -246,6 +288,46 @@ mod tests {
             failed: 1,
         };
         assert_eq!(execute(&workspace, &plan), Ok((1, tally)));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_harness_without_a_result_has_failed() {
+        let packages = ["a".to_owned(), "b".to_owned()];
+        let run = |script: &str| {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]);
+            harnesses(&mut command, &packages).unwrap()
+        };
+        let tally = |passed, failed| Tally { passed, failed };
+        let whole = run("echo 3 passed, 0 failed; echo 2 passed, 1 failed; exit 101");
+        assert_eq!(whole, (1, tally(5, 1)));
+        assert_eq!(run("echo 3 passed, 0 failed"), (0, tally(3, 1)));
+        assert_eq!(run("exit 101"), (1, tally(0, 2)));
+    }
+
+    #[test]
+    fn test_targets_of_equal_packages_and_features_differ_in_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let workspace = Workspace::at(dir.path());
+        let words = |target| -> Vec<String> {
+            let packages = packages(&systems());
+            let command = cargo_test(&workspace, target, &packages, &["ndarray"]).unwrap();
+            let words = command.get_args().map(|word| word.to_string_lossy());
+            words.map(String::from).collect()
+        };
+        assert_eq!(
+            words("it"),
+            "test --test it --no-fail-fast --package menagerie-representation \
+             --package menagerie-theory --features ndarray"
+                .split(' ')
+                .collect::<Vec<_>>()
+        );
+        let replaced: Vec<_> = words("parity")
+            .into_iter()
+            .map(|word| if word == "parity" { "it".into() } else { word })
+            .collect();
+        assert_eq!(replaced, words("it"));
     }
 
     #[test]

@@ -20,16 +20,19 @@ pub fn cargo() -> Command {
 /// The same `cargo`, working at the root of the workspace.
 ///
 /// Tests and benches run in the folders of their packages, so a relative path that the user has
-/// put into one of our variables is resolved here.
+/// put into one of our variables is resolved here. `MENAGERIE_FIXTURES` is taken away: a parity
+/// harness would read it without knowing which fixtures belong to its family, and
+/// `cargo xtask parity` hands the folder over as an argument.
 pub fn cargo_at_root(workspace: &Workspace) -> Command {
     let mut command = cargo();
     command.current_dir(workspace.path(""));
-    for variable in ["MENAGERIE_DATA", "MENAGERIE_FIXTURES"] {
+    for variable in ["MENAGERIE_DATA", "MENAGERIE_CACHE"] {
         let value = env::var_os(variable).filter(|value| !value.is_empty());
         if let Some(path) = value.and_then(|value| absolute(value.as_ref()).ok()) {
             command.env(variable, path);
         }
     }
+    command.env_remove("MENAGERIE_FIXTURES");
     command
 }
 
@@ -82,7 +85,11 @@ pub fn output(command: &mut Command) -> Option<String> {
     output.status.success().then(text)
 }
 
-/// The exit code as a shell shows it: 128 and the number of the signal for a killed program.
+/// Cargo's exit code when a build or a test failed, and a program's after a panic.
+const CARGO_FAILED: u8 = 101;
+
+/// The exit code as a shell shows it: 128 and the number of the signal for a killed program; 1
+/// where Cargo says that something failed.
 fn code(status: ExitStatus) -> u8 {
     #[cfg(unix)]
     if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
@@ -91,6 +98,7 @@ fn code(status: ExitStatus) -> u8 {
     status
         .code()
         .and_then(|code| u8::try_from(code).ok())
+        .filter(|code| *code != CARGO_FAILED)
         .unwrap_or(1)
 }
 
@@ -103,6 +111,16 @@ fn cannot_start(command: &Command) -> impl FnOnce(std::io::Error) -> Fault {
 mod tests {
     use super::*;
 
+    #[test]
+    fn children_do_not_see_the_folder_of_fixtures() {
+        let dir = tempfile::tempdir().unwrap();
+        let command = cargo_at_root(&Workspace::at(dir.path()));
+        let removed = |(name, value): (&std::ffi::OsStr, Option<&std::ffi::OsStr>)| {
+            name == "MENAGERIE_FIXTURES" && value.is_none()
+        };
+        assert!(command.get_envs().any(removed));
+    }
+
     #[cfg(unix)]
     #[test]
     fn codes_and_lines_come_through() {
@@ -113,6 +131,7 @@ mod tests {
         };
         assert_eq!(run(&mut shell("exit 7")), Ok(7));
         assert_eq!(run(&mut shell("kill -9 $$")), Ok(137));
+        assert_eq!(run(&mut shell("exit 101")), Ok(1));
         let mut lines = Vec::new();
         let code = tee(&mut shell("echo one; printf two; exit 3"), |line| {
             lines.push(line.to_owned())

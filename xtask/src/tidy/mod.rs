@@ -2,6 +2,7 @@
 
 mod floors;
 mod manifests;
+mod pages;
 mod sources;
 mod systems;
 
@@ -18,6 +19,7 @@ pub fn run(workspace: &Workspace, _: &Args) -> Result<u8> {
     findings.extend(manifests::check(&packages));
     findings.extend(floors::check(&packages));
     findings.extend(sources::check(workspace, &packages)?);
+    findings.extend(pages::check(workspace));
     for finding in &findings {
         say!("{finding}");
     }

@@ -1,5 +1,6 @@
 //! Rules for single files: length, silence of the libraries, no path of one machine.
 
+use super::pages::PAGES;
 use crate::{
     descriptor::walk,
     fault::Result,
@@ -41,13 +42,7 @@ pub fn check(workspace: &Workspace, packages: &[Package]) -> Result<Vec<Finding>
             }
         }
     }
-    for file in [
-        "README.md",
-        "ARCHITECTURE.md",
-        "CONTRIBUTING.md",
-        "GALLERY.md",
-        "Cargo.toml",
-    ] {
+    for &file in PAGES.iter().chain(&["Cargo.toml"]) {
         found.extend(private_paths(file, &workspace.read_or_empty(file), |_| {
             true
         }));

@@ -50,12 +50,9 @@ pub fn check(workspace: &Workspace, systems: &[System]) -> Result<Vec<Finding>> 
             }
         }
     }
-    if gallery::is_stale(workspace, systems) {
-        found.push(Finding::new(
-            "GALLERY.md",
-            "stale",
-            "run `cargo xtask gallery`",
-        ));
+    if let Some(what) = gallery::fault(workspace, systems)? {
+        let mend = "run `cargo xtask gallery`";
+        found.push(Finding::new(gallery::GALLERY, what, mend));
     }
     Ok(found)
 }
