@@ -1,3 +1,4 @@
 //! Integration tests.
+#![allow(clippy::unwrap_used)]
 
 mod prototype_net;

@@ -16,6 +16,12 @@ use std::path::Path;
 
 const CLASSES: usize = 3;
 
+/// The device under test: `MENAGERIE_DEVICE`, else `flex`.
+fn device() -> Device {
+    let name = std::env::var("MENAGERIE_DEVICE").unwrap_or_else(|_| "flex".into());
+    menagerie_core::device::parse(&name).unwrap()
+}
+
 /// Bars at one of three positions with a little noise: easy to tell apart and to reconstruct.
 fn bars(count: usize) -> Examples {
     use rand::RngExt;
@@ -48,14 +54,14 @@ fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 }
 
 fn refusal(config: PrototypeNetConfig) -> String {
-    let error = config.init(&Device::default()).unwrap_err();
+    let error = config.init(&device()).unwrap_err();
     assert_eq!(error.exit_code(), 2);
     error.to_string()
 }
 
 #[test]
 fn published_configurations_have_the_published_number_of_parameters() {
-    let device = Device::default();
+    let device = device();
     for config in [
         PrototypeNetConfig::mnist(),
         PrototypeNetConfig::fashion_mnist(),
@@ -73,7 +79,7 @@ fn published_configurations_have_the_published_number_of_parameters() {
 
 #[test]
 fn filters_and_prototypes_start_as_published() {
-    let device = Device::default();
+    let device = device();
     let config = PrototypeNetConfig::mnist();
     let spread = |config: &PrototypeNetConfig| {
         let values = menagerie_hub::values(&drawn(config, 0, &device));
@@ -103,7 +109,7 @@ fn filters_and_prototypes_start_as_published() {
 
 #[test]
 fn any_image_size_comes_back_in_its_size() {
-    let device = Device::default();
+    let device = device();
     for (channels, height, width) in [(1, 28, 28), (3, 17, 23), (2, 16, 31), (1, 40, 19)] {
         let config = PrototypeNetConfig::new([channels, height, width], vec![3, 4, 2, 5], 6, 4);
         let model = config.init(&device).unwrap();
@@ -122,7 +128,7 @@ fn any_image_size_comes_back_in_its_size() {
 
 #[test]
 fn an_explanation_accounts_for_the_prediction() {
-    let device = Device::default();
+    let device = device();
     let model = drawn(&small(), 1, &device);
     let images = bars(4).images(&device);
     let probabilities = values(model.predict(images.clone()).unwrap());
@@ -157,7 +163,7 @@ fn an_explanation_accounts_for_the_prediction() {
 
 #[test]
 fn the_nearest_image_is_found_in_any_batch() {
-    let device = Device::default();
+    let device = device();
     let model = drawn(&small(), 2, &device);
     let images = bars(601).images(&device);
     let nearest = model.nearest_training_images(images.clone()).unwrap();
@@ -179,7 +185,7 @@ fn train(
     steps: usize,
     resume: bool,
 ) -> PrototypeNet {
-    let device = Device::default();
+    let device = device();
     let training = TrainingConfig::published().with_batch(60).with_epochs(60);
     let mut batches = Batches::new(examples, &training, Seed(5)).unwrap();
     let model = drawn(config, 5, &device.clone().autodiff());
@@ -197,7 +203,7 @@ fn train(
 
 #[test]
 fn it_learns_bars_and_ties_prototypes_to_them() {
-    let device = Device::default();
+    let device = device();
     let dir = tempfile::tempdir().unwrap();
     let (training, held_out) = (bars(240), bars(90));
     let full = train(&small(), &training, &dir.path().join("full"), 240, false);
@@ -237,7 +243,7 @@ fn a_resumed_run_equals_an_uninterrupted_one() {
 
 #[test]
 fn without_weights_a_term_has_no_gradient() {
-    let device = Device::default().autodiff();
+    let device = device().autodiff();
     let silent = LossWeights {
         classification: 0.0,
         reconstruction: 0.0,
@@ -255,7 +261,7 @@ fn without_weights_a_term_has_no_gradient() {
 
 #[test]
 fn the_baseline_learns_bars() {
-    let device = Device::default();
+    let device = device();
     let examples = bars(120);
     let training = TrainingConfig::short(60).with_batch(60);
     let mut batches = Batches::new(&examples, &training, Seed(5)).unwrap();
@@ -280,7 +286,7 @@ fn the_baseline_learns_bars() {
 
 #[test]
 fn deformed_batches_differ_by_step_and_repeat_by_seed() {
-    let device = Device::default();
+    let device = device();
     let examples = bars(30);
     let training = TrainingConfig::published().with_batch(30);
     let batch = |seed, step| {
@@ -298,7 +304,7 @@ fn deformed_batches_differ_by_step_and_repeat_by_seed() {
 
 #[test]
 fn weights_round_trip_through_their_official_names() {
-    let device = Device::default();
+    let device = device();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("net.safetensors");
     let model = drawn(&small(), 7, &device);
@@ -340,7 +346,7 @@ fn weights_round_trip_through_their_official_names() {
 
 #[test]
 fn tensorflow_variables_give_the_same_network() {
-    let device = Device::default();
+    let device = device();
     let config = small();
     let model = drawn(&config, 9, &device);
     let mut official = weights::key_map()
@@ -381,7 +387,7 @@ fn tensorflow_variables_give_the_same_network() {
 
 #[test]
 fn a_foreign_state_dict_lists_what_does_not_fit() {
-    let device = Device::default();
+    let device = device();
     let foreign = StateDict::from_tensors(
         "another model",
         [("conv1.weight".to_string(), TensorData::from([1f32]))],
@@ -436,7 +442,7 @@ fn impossible_configurations_are_refused() {
         single_position: true,
         ..mnist()
     };
-    let tiny = tiny.init(&Device::default()).unwrap();
+    let tiny = tiny.init(&device()).unwrap();
     assert_eq!(tiny.decode_prototypes().dims(), [15, 1, 9, 8]);
     assert_eq!(
         refusal(PrototypeNetConfig {
@@ -465,7 +471,7 @@ fn impossible_configurations_are_refused() {
         assert_eq!(refusal(mnist().with_weights(weights)), text);
     }
     let error = PlainNetConfig::new([1, 28, 28], vec![4], 1)
-        .init(&Device::default())
+        .init(&device())
         .unwrap_err();
     assert!(
         error
@@ -476,7 +482,7 @@ fn impossible_configurations_are_refused() {
 
 #[test]
 fn images_and_labels_that_do_not_fit_are_refused() {
-    let device = Device::default();
+    let device = device();
     let model = PrototypeNetConfig::mnist().init(&device).unwrap();
     let grey = |batch| Tensor::<4>::zeros([batch, 1, 28, 28], &device);
     let rule = "must be [batch, 1, 28, 28] with at least one image";
@@ -547,7 +553,7 @@ fn images_and_labels_that_do_not_fit_are_refused() {
 
 #[test]
 fn labels_reach_the_loss_in_the_order_of_the_images() {
-    let device = Device::default();
+    let device = device();
     let model = drawn(&small(), 4, &device);
     let examples = bars(6);
     let (loss, _) = model.loss(examples.batch(&[0, 1, 5], &device).unwrap());
