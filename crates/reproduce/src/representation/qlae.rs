@@ -37,7 +37,8 @@ const BETA_VAE: &str = "beta-vae";
 const GAN: &str = "infowgan-gp";
 const QUANTIZED_GAN: &str = "qlinfowgan-gp";
 
-/// The methods of the comparison; the first four take the two ingredients apart.
+/// The methods of the comparison; the first three decide the verdicts. `seeds` are those of the
+/// deciding, the further and the adversarial arms.
 fn comparison(weight_decay: f64, adversarial_decay: f64, seeds: [usize; 3]) -> Vec<Arm> {
     use Method::{Autoencoder, BetaVae, GlobalCodebook, InfoGan, Qlae, QuantizedInfoGan, VqVae};
     let arm = |id, label, method, weight_decay, seeds| Arm {
@@ -48,12 +49,12 @@ fn comparison(weight_decay: f64, adversarial_decay: f64, seeds: [usize; 3]) -> V
         weights: None,
         seeds,
     };
-    let [ablation, further, adversarial] = seeds;
+    let [deciding, further, adversarial] = seeds;
     vec![
-        arm(QLAE_WD, "QLAE + wd", Qlae, weight_decay, ablation),
-        arm(AE_WD, "AE + wd", Autoencoder, weight_decay, ablation),
-        arm(QLAE, "QLAE without wd", Qlae, 0.0, ablation),
-        arm("ae", "AE", Autoencoder, 0.0, ablation),
+        arm(QLAE_WD, "QLAE + wd", Qlae, weight_decay, deciding),
+        arm(AE_WD, "AE + wd", Autoencoder, weight_decay, deciding),
+        arm(QLAE, "QLAE without wd", Qlae, 0.0, deciding),
+        arm("ae", "AE", Autoencoder, 0.0, further),
         arm(
             GLOBAL_WD,
             "one codebook + wd",
@@ -86,7 +87,7 @@ fn small(context: &Context) -> anyhow::Result<Experiment> {
     let adversarial = TrainingConfig::published_gan()
         .with_steps(training.steps / 3)
         .with_evaluate_every(training.evaluate_every);
-    let mut arms = comparison(training.weight_decay, adversarial.weight_decay, [3, 2, 1]);
+    let mut arms = comparison(training.weight_decay, adversarial.weight_decay, [5, 2, 1]);
     let published = Arm {
         id: "qlae-wd-published",
         label: "QLAE + wd, λ 0.01",
