@@ -1,4 +1,5 @@
 //! Forward passes and training steps at the published shapes.
+#![allow(clippy::unwrap_used)]
 
 use burn::{
     module::Module,

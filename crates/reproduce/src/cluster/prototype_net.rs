@@ -186,3 +186,94 @@ impl Experiment {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Device;
+
+    /// Noise in ten classes: the verdicts mean nothing, the rest is all there.
+    fn noise() -> ImageSet {
+        use rand::RngExt;
+        let mut rng = menagerie_core::Seed(1).rng();
+        let pixels = (0..60 * 784).map(|_| rng.random()).collect();
+        let names = ('a'..='j').map(String::from).collect();
+        let labels = (0..60).map(|index| index % 10).collect();
+        ImageSet::new(pixels, [1, 28, 28], labels, names).unwrap()
+    }
+
+    fn brief(seeds: usize) -> Experiment {
+        let set = noise();
+        let study = |id, label| {
+            let training = TrainingConfig::short(2).with_batch(20);
+            Study::new(id, label, &set, &set, PrototypeNetConfig::mnist(), training).unwrap()
+        };
+        Experiment {
+            studies: vec![
+                study("mnist", "MNIST"),
+                study("fashion-mnist", "Fashion-MNIST"),
+            ],
+            seeds,
+            workers: 2,
+            target: Some(99.1),
+        }
+    }
+
+    #[test]
+    fn every_arm_trains_resumes_and_is_reported() {
+        let folder = tempfile::tempdir().unwrap();
+        let context = |resume| Context {
+            device: Device::default(),
+            seed: 4,
+            scale: Scale::Small,
+            out: folder.path().into(),
+            resume,
+        };
+        let run = |seeds, resume| {
+            let groups = runs::all(&brief(seeds), &context(resume)).unwrap();
+            let measured = |outcome: &measure::Outcome| {
+                let realism = outcome.prototypes.as_ref().map(|found| found.realism);
+                (outcome.test.clone(), outcome.r1.clone(), realism)
+            };
+            let measured: Vec<Vec<_>> = groups
+                .iter()
+                .map(|group| group.outcomes.iter().map(measured).collect())
+                .collect();
+            (groups, measured)
+        };
+        let (_, first) = run(1, false);
+        assert!(first.iter().all(|outcomes| outcomes.len() == 1));
+        // What is complete is taken as it is, and the new seed is added.
+        let (groups, both) = run(2, true);
+        assert!(
+            both.iter()
+                .zip(&first)
+                .all(|(both, first)| both[0] == first[0])
+        );
+        assert!(both.iter().all(|outcomes| outcomes.len() == 2));
+
+        let report = present::report(&context(true), &brief(2), &groups).unwrap();
+        report.write(folder.path()).unwrap();
+        for study in ["mnist", "fashion-mnist"] {
+            for name in [
+                "full.png",
+                "without-r1-r2.png",
+                "explained.png",
+                "accuracy.svg",
+                "r1.svg",
+            ] {
+                let file = folder.path().join(format!("media/{study}-{name}"));
+                assert!(file.is_file(), "{}", file.display());
+            }
+        }
+        let summary = report.summary();
+        assert!(summary.contains("99.22") && summary.contains("weights of the last layer"));
+        // Nobody reads noise: the target is missed, and the program would say so.
+        assert!(report.not_met() > 0);
+
+        let error = runs::all(&brief(1), &context(false)).err().unwrap();
+        let text = format!("{error:#}");
+        assert!(text.contains("mnist full seed 4: "), "{text}");
+        assert!(text.contains("already holds a run"), "{text}");
+    }
+}

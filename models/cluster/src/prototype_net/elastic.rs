@@ -205,7 +205,9 @@ impl<'a> Scratch<'a> {
         let radius = self.half.len() - 1;
         let stride = width + 2 * radius;
         let start = |row: usize| row * stride + radius;
-        let Self { half, padded, sums, .. } = self;
+        let Self {
+            half, padded, sums, ..
+        } = self;
         for (row, values) in field.chunks_exact(width).enumerate() {
             widen(values, &mut padded[start(row)..][..width]);
         }

@@ -1,6 +1,7 @@
 //! Weights under the names of the official code.
 //!
-//! No official checkpoint was published. Two layouts of the same names are understood:
+//! No official checkpoint was published; those of ports and of one's own come from a local file or
+//! from the Hub. Two layouts of the same names are understood:
 //!
 //! | | filters | a prototype's q values |
 //! | --- | --- | --- |
@@ -10,7 +11,7 @@
 use super::{config::PrototypeNetConfig, model::PrototypeNet};
 use burn::tensor::{Device, TensorData};
 use menagerie_core::{Error, Result};
-use menagerie_hub::{KeyMap, StateDict};
+use menagerie_hub::{HubOptions, KeyMap, Source, StateDict};
 use std::path::Path;
 
 const PROTOTYPES: &str = "prototype_feature_vectors";
@@ -48,6 +49,20 @@ fn common() -> KeyMap {
 pub fn load(config: &PrototypeNetConfig, path: &Path, device: &Device) -> Result<PrototypeNet> {
     let model = config.init(device)?;
     menagerie_hub::load(model, &StateDict::open(path)?, &key_map())
+}
+
+/// [`load`] from a local file or a file of a repository on the Hub.
+///
+/// # Errors
+/// Those of [`load`] and [`Source::fetch`].
+pub fn load_from(
+    config: &PrototypeNetConfig,
+    source: &Source,
+    options: &HubOptions,
+    device: &Device,
+) -> Result<PrototypeNet> {
+    let model = config.init(device)?;
+    menagerie_hub::load(model, &source.open(options)?, &key_map())
 }
 
 /// Writes a network as `.safetensors`, whole or not at all.

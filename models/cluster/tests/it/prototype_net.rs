@@ -10,7 +10,7 @@ use menagerie_cluster::prototype_net::{
     PrototypeNetConfig, TrainingConfig, evaluate, measures, weights,
 };
 use menagerie_core::{Error, Seed};
-use menagerie_hub::{KeyMap, StateDict};
+use menagerie_hub::{HubOptions, KeyMap, Source, StateDict};
 use menagerie_train::{FitConfig, Procedure, Progress, Run, Supervised};
 use std::path::Path;
 
@@ -310,6 +310,10 @@ fn weights_round_trip_through_their_official_names() {
     let model = drawn(&small(), 7, &device);
     weights::save(&model, &path).unwrap();
     let back = weights::load(&small(), &path, &device).unwrap();
+    assert_eq!(menagerie_hub::values(&model), menagerie_hub::values(&back));
+    let source = Source::parse(path.to_str().unwrap()).unwrap();
+    let options = HubOptions::new(dir.path());
+    let back = weights::load_from(&small(), &source, &options, &device).unwrap();
     assert_eq!(menagerie_hub::values(&model), menagerie_hub::values(&back));
     let stored = StateDict::open(&path).unwrap();
     assert_eq!(
