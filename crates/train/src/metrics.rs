@@ -145,6 +145,10 @@ impl From<Number> for f64 {
 }
 
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a step reports a handful of scalars, most of them tensors"
+)]
 enum Scalar {
     Device(Tensor<1>),
     Host(f64),

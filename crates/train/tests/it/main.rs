@@ -1,5 +1,10 @@
 //! Training end to end on a small regression.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(
+    missing_docs,
+    clippy::new_without_default,
+    clippy::unwrap_used,
+    reason = "a test's helpers"
+)]
 
 mod learner;
 mod resume;
