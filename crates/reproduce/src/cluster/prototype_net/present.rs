@@ -294,11 +294,14 @@ fn tile(study: &Study, index: usize) -> Vec<f32> {
 }
 
 fn prototype_grid(study: &Study, gallery: &Gallery) -> Grid {
-    const PER_ROW: usize = 8;
+    // Rows of one length.
+    let count = gallery.decoded.len();
+    let per_row = (4..=8).rev().find(|n| count.is_multiple_of(*n));
+    let per_row = per_row.unwrap_or(count).max(1);
     let names = &study.class_names;
     let mut grid = Grid::new(study.config.image);
-    let all: Vec<usize> = (0..gallery.decoded.len()).collect();
-    for row in all.chunks(PER_ROW) {
+    let all: Vec<usize> = (0..count).collect();
+    for row in all.chunks(per_row) {
         let prototype = |&j: &usize| {
             let caption = format!("{j}: {}", names[gallery.claimed[j]]);
             (gallery.decoded[j].clone(), caption)
