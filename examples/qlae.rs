@@ -9,7 +9,7 @@ use menagerie_core::Seed;
 use menagerie_data_synthetic::SpritesConfig;
 use menagerie_report::Grid;
 use menagerie_representation::qlae::infomec::{InfomecConfig, Latents, Sources, infomec};
-use menagerie_representation::qlae::{LossWeights, QlaeConfig, TrainingConfig};
+use menagerie_representation::qlae::{QlaeConfig, TrainingConfig};
 use menagerie_train::{FitConfig, Progress, Run, Sampler, Schedule, Supervised, initialise};
 use std::path::Path;
 
@@ -24,8 +24,7 @@ fn main() -> Result<()> {
     let images = Tensor::<4>::from_data(TensorData::new(sprites.images()?.to_vec(), all), &device);
 
     // Ten latents of eight values each; the strong weight decay is half of the method.
-    let weights = LossWeights::new().with_quantization(1.0);
-    let config = QlaeConfig::small_mlp().with_weights(weights.with_commitment(1.0));
+    let config = QlaeConfig::small_mlp();
     let training = TrainingConfig::small().with_steps(STEPS);
     let autodiff = device.clone().autodiff();
     let model = initialise(&autodiff, Seed(0), || config.init(&autodiff))?;

@@ -10,7 +10,7 @@ use burn::{
 use menagerie_core::{Error, Result, Seed};
 use menagerie_data_synthetic::Sprites;
 use menagerie_representation::qlae::{
-    LatentModel, LossWeights, QlaeConfig, TrainingConfig,
+    LatentModel, QlaeConfig, TrainingConfig,
     baselines::{AutoencoderConfig, GanTraining, InfoGanConfig, VaeBatch, VaeConfig, VqVaeConfig},
     infomec::Sources,
 };
@@ -43,8 +43,6 @@ pub(super) struct Arm {
     pub label: &'static str,
     pub method: Method,
     pub weight_decay: f64,
-    /// Loss weights other than the experiment's.
-    pub weights: Option<LossWeights>,
     /// Runs, each with a seed of its own.
     pub seeds: usize,
 }
@@ -167,9 +165,6 @@ impl Experiment {
     ) -> Result<Outcome> {
         let seed = Seed(self.seed.0 + seed as u64);
         let mut model = self.model.clone();
-        if let Some(weights) = arm.weights {
-            model = model.with_weights(weights);
-        }
         let training = match arm.method {
             Method::InfoGan | Method::QuantizedInfoGan => self.adversarial.clone(),
             _ => self.training.clone(),
@@ -353,11 +348,15 @@ impl Experiment {
     /// The images whose reconstructions are shown.
     pub fn examples(&self) -> Vec<usize> {
         const SHOWN: usize = 12;
-        // A stride coprime to the factors' sizes visits many combinations.
-        let stride = self.sprites.len() / SHOWN + 1;
-        (0..SHOWN)
-            .map(|i| (i * stride) % self.sprites.len())
-            .collect()
+        fn gcd(a: usize, b: usize) -> usize {
+            if b == 0 { a } else { gcd(b, a % b) }
+        }
+        // A stride that shares no divisor with the grid visits all values of every factor.
+        let total = self.sprites.len();
+        let stride = (total / SHOWN + 1..)
+            .find(|&stride| gcd(stride, total) == 1)
+            .unwrap_or(1);
+        (0..SHOWN).map(|shown| shown * stride % total).collect()
     }
 
     /// The arm with this id.
