@@ -171,7 +171,7 @@ mod tests {
     fn recipes_and_descriptors_agree() {
         for recipe in RECIPES {
             assert!(!recipe.system.claims.is_empty(), "{}", recipe.system.slug);
-            assert!(std::ptr::eq(find(recipe.system.slug).unwrap(), recipe));
+            assert_eq!(find(recipe.system.slug).unwrap().system, recipe.system);
         }
     }
 }
