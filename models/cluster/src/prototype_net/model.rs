@@ -216,6 +216,7 @@ impl PrototypeNet {
         if batch == 0 {
             return Err(Error::input("the batch size", batch, "must be at least 1"));
         }
+        check_images(self.config.image, &images)?;
         let parts = images.split(batch, 0);
         let features: Result<Vec<_>> = parts.into_iter().map(|part| self.encode(part)).collect();
         Ok(Tensor::cat(features?, 0))

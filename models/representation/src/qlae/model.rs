@@ -221,15 +221,15 @@ impl LatentModel for Qlae {
 
 /// Refuses images whose channels, height or width differ from `expected`.
 pub(crate) fn check_images(expected: [usize; 3], images: &Tensor<4>) -> Result<()> {
-    let [_, channels, height, width] = images.dims();
-    if [channels, height, width] == expected {
+    let [batch, channels, height, width] = images.dims();
+    if batch > 0 && [channels, height, width] == expected {
         return Ok(());
     }
     let [channels, height, width] = expected;
     Err(Error::input(
         "images",
         images.dims(),
-        format!("the model takes [batch, {channels}, {height}, {width}]"),
+        format!("the model takes [batch > 0, {channels}, {height}, {width}]"),
     ))
 }
 

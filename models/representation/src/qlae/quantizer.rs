@@ -86,7 +86,21 @@ impl ScalarQuantizer {
 ///
 /// `codebooks` holds the codebooks one after the other, latent j's of `sizes[j]` values, or a
 /// single one that all latents share.
+///
+/// # Panics
+/// If there is not one size per latent, or if the number of values is neither the sum of the sizes
+/// nor the size that all latents have in common.
 pub fn quantize(latents: Tensor<2>, codebooks: Tensor<1>, sizes: &[usize]) -> Quantized {
+    let values = codebooks.dims()[0];
+    assert_eq!(
+        latents.dims()[1],
+        sizes.len(),
+        "one codebook size per latent"
+    );
+    assert!(
+        values == sizes.iter().sum::<usize>() || sizes.iter().all(|&size| size == values),
+        "{values} values for codebooks of {sizes:?}"
+    );
     let inner = latents.clone().without_autodiff();
     let table = table(codebooks.clone().without_autodiff(), sizes);
     let distances = (inner.clone().unsqueeze_dim::<3>(2) - table.unsqueeze_dim(0)).abs();

@@ -137,7 +137,7 @@ fn codes_have_one_column_per_latent() {
     );
     assert_eq!(
         error,
-        "images is [3, 1, 8, 8]: the model takes [batch, 1, 16, 16]"
+        "images is [3, 1, 8, 8]: the model takes [batch > 0, 1, 16, 16]"
     );
 }
 

@@ -121,7 +121,7 @@ fn wrong_arguments_are_refused_in_words() {
     let error = text(model.encode(wrong.clone()));
     assert_eq!(
         error,
-        "images is [2, 3, 16, 16]: the model takes [batch, 1, 16, 16]"
+        "images is [2, 3, 16, 16]: the model takes [batch > 0, 1, 16, 16]"
     );
     assert_eq!(text(model.reconstruct(wrong)), error);
     let error = text(model.decode(Tensor::zeros([4, 9], &device)));

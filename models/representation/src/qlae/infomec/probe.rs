@@ -1,7 +1,7 @@
 //! InfoE: how much of each source a linear probe reads off all latents.
 
 use super::{Latents, Sources, lbfgs, same_rows, variables::Classes};
-use menagerie_core::Result;
+use menagerie_core::{Error, Result};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -39,14 +39,17 @@ pub struct Explicitness {
 /// regularisation (section 4; scored on the rows it was fitted on, as published).
 ///
 /// # Errors
-/// [`Error::Input`](menagerie_core::Error::Input) if the row counts differ.
+/// [`Error::Input`] if the row counts differ, or if `probe` fits nothing.
 pub fn explicitness(sources: &Sources, latents: &Latents, probe: Probe) -> Result<Explicitness> {
     same_rows(sources, latents)?;
     let limits = match probe {
-        Probe::Skip => lbfgs::Limits {
-            iterations: 0,
-            gradient: 0.0,
-        },
+        Probe::Skip | Probe::Iterations(0) => {
+            return Err(Error::input(
+                "the probe",
+                probe,
+                "must fit for at least one iteration",
+            ));
+        }
         Probe::Iterations(iterations) => lbfgs::Limits {
             iterations,
             gradient: 1e-4,
