@@ -39,7 +39,7 @@ fn main() -> Result<()> {
     let mut procedure = Supervised::new(model, training.optimizer()?, rate, batch);
     // The folder keeps the run: starting the example again shows its result at once.
     let folder = Path::new("runs/examples/qlae");
-    let run = Run::create(folder, &training, true)?;
+    let run = Run::create(folder, &(&config, &training), true)?;
     run.fit(&mut procedure, &FitConfig::new(STEPS), &Progress::auto())?;
     let model = procedure.trained()?;
 

@@ -14,7 +14,7 @@ use super::{
 };
 use burn::tensor::Device;
 use menagerie_core::Result;
-use menagerie_hub::{KeyMap, Op, StateDict};
+use menagerie_hub::{HubOptions, KeyMap, Op, Source, StateDict};
 use std::path::Path;
 
 /// Official names to [`Qlae`]'s parameters.
@@ -60,6 +60,20 @@ pub fn infogan_key_map(config: &InfoGanConfig) -> KeyMap {
 pub fn load(config: &QlaeConfig, path: &Path, device: &Device) -> Result<Qlae> {
     let model = config.init(device)?;
     menagerie_hub::load(model, &StateDict::open(path)?, &key_map(config))
+}
+
+/// [`load`] from a local file or a file of a repository on the Hub.
+///
+/// # Errors
+/// Those of [`load`] and [`Source::fetch`].
+pub fn load_from(
+    config: &QlaeConfig,
+    source: &Source,
+    options: &HubOptions,
+    device: &Device,
+) -> Result<Qlae> {
+    let model = config.init(device)?;
+    menagerie_hub::load(model, &source.open(options)?, &key_map(config))
 }
 
 /// Writes a model as `.safetensors` with official names, whole or not at all.
