@@ -183,12 +183,20 @@ fn train(
     examples: &Examples,
     folder: &Path,
     steps: usize,
+) -> PrototypeNet {
+    let model = drawn(config, 5, &device().autodiff());
+    train_from(model, examples, folder, steps, false)
+}
+
+fn train_from(
+    model: PrototypeNet,
+    examples: &Examples,
+    folder: &Path,
+    steps: usize,
     resume: bool,
 ) -> PrototypeNet {
-    let device = device();
     let training = TrainingConfig::published().with_batch(60).with_epochs(60);
     let mut batches = Batches::new(examples, &training, Seed(5)).unwrap();
-    let model = drawn(config, 5, &device.clone().autodiff());
     let batch = |step: usize, device: &Device| batches.batch(step, device);
     let optimiser = training.optimizer().unwrap();
     let mut procedure = Supervised::new(model, optimiser, training.learning_rate, batch);
@@ -206,7 +214,7 @@ fn it_learns_bars_and_ties_prototypes_to_them() {
     let device = device();
     let dir = tempfile::tempdir().unwrap();
     let (training, held_out) = (bars(240), bars(90));
-    let full = train(&small(), &training, &dir.path().join("full"), 240, false);
+    let full = train(&small(), &training, &dir.path().join("full"), 240);
     let before = evaluate(&drawn(&small(), 5, &device), &held_out, 40, &device).unwrap();
     let after = evaluate(&full, &held_out, 40, &device).unwrap();
     let get = |metrics: &menagerie_train::Metrics, name| metrics.get(name).unwrap();
@@ -218,7 +226,7 @@ fn it_learns_bars_and_ties_prototypes_to_them() {
     assert!(get(&after, "reconstruction") < get(&before, "reconstruction"));
 
     let ablated = small().with_weights(LossWeights::without_prototype_terms());
-    let ablated = train(&ablated, &training, &dir.path().join("ablated"), 240, false);
+    let ablated = train(&ablated, &training, &dir.path().join("ablated"), 240);
     let realism = |model: &PrototypeNet| {
         let features = model.encode(training.images(&device)).unwrap();
         measures::realism_ratio(model.prototypes.val(), features).unwrap()
@@ -231,10 +239,15 @@ fn it_learns_bars_and_ties_prototypes_to_them() {
 fn a_resumed_run_equals_an_uninterrupted_one() {
     let dir = tempfile::tempdir().unwrap();
     let examples = bars(120);
-    let whole = train(&small(), &examples, &dir.path().join("whole"), 25, false);
-    let parts = dir.path().join("parts");
-    train(&small(), &examples, &parts, 10, false);
-    let resumed = train(&small(), &examples, &parts, 25, true);
+    // One draw for all: the other tests draw from the same generator meanwhile.
+    let model = drawn(&small(), 5, &device().autodiff());
+    let train = |folder: &str, steps, resume| {
+        let folder = dir.path().join(folder);
+        train_from(model.clone(), &examples, &folder, steps, resume)
+    };
+    let whole = train("whole", 25, false);
+    train("parts", 10, false);
+    let resumed = train("parts", 25, true);
     assert_eq!(
         menagerie_hub::values(&whole),
         menagerie_hub::values(&resumed)
