@@ -140,7 +140,7 @@ impl Experiment {
                     &first(mnist(Split::Train)?, 8_000)?,
                     &first(mnist(Split::Test)?, 2_000)?,
                     he(PrototypeNetConfig::mnist()),
-                    TrainingConfig::short(40),
+                    TrainingConfig::short(30),
                 )?,
                 Study::new(
                     "fashion-mnist",

@@ -131,7 +131,7 @@ impl Job<'_> {
         let rate = training.learning_rate;
         let mut procedure = Supervised::new(model, training.optimizer()?, rate, batch)
             .evaluating(|model: &M, _| evaluate(model, &study.test, EVALUATION_BATCH, device));
-        let every = epoch * (training.epochs / 15).max(1);
+        let every = epoch * (training.epochs / 10).max(1);
         let fit = FitConfig {
             log_every: epoch,
             evaluate_every: every,
