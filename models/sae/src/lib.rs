@@ -1,0 +1,1 @@
+//! Sparse autoencoders and the language models that they read, on Burn.

@@ -1,0 +1,2 @@
+//! Integration tests: refusals, objectives, training, formats, hosts.
+#![allow(clippy::unwrap_used)]
