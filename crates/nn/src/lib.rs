@@ -5,6 +5,7 @@
 //! | [`conv`] | 2-D convolution and its adjoint, the transposed convolution, with separate padding on all four sides |
 //! | [`norm`] | instance normalisation, alone and with its neighbours |
 //! | [`block`] | convolution, instance normalisation and activation as one operation |
+//! | [`sparse`] | top-k selection, and products of sparse codes with the rows of a dictionary |
 //!
 //! Every function is written on Burn operations and runs on every backend. For single-precision
 //! tensors on the `flex` backend the same functions run hand-written kernels, forward and
@@ -13,6 +14,7 @@
 pub mod block;
 pub mod conv;
 pub mod norm;
+pub mod sparse;
 
 #[cfg(feature = "flex")]
 mod flex;

@@ -1,1 +1,2 @@
 //! Sparse autoencoders and the language models that they read, on Burn.
+pub mod sae;

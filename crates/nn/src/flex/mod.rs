@@ -3,6 +3,7 @@
 pub(crate) mod block;
 pub(crate) mod conv;
 pub(crate) mod norm;
+pub(crate) mod sparse;
 
 use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
@@ -38,10 +39,10 @@ pub(crate) trait Kernel<const N: usize>: Clone + Debug + Send + 'static {
 }
 
 /// Runs `kernel` if every input is a single-precision tensor on `flex`, with or without autodiff.
-pub(crate) fn run<K: Kernel<N>, const N: usize>(
+pub(crate) fn run<K: Kernel<N>, const N: usize, const D: usize>(
     kernel: &K,
     inputs: [DispatchTensor; N],
-) -> Option<Tensor<4>> {
+) -> Option<Tensor<D>> {
     if inputs.iter().any(|input| input.dtype() != DType::F32) {
         return None;
     }

@@ -9,6 +9,7 @@ pub(crate) mod conv;
 pub(crate) mod layout;
 pub(crate) mod micro;
 pub(crate) mod norm;
+pub(crate) mod sparse;
 pub(crate) mod weight;
 
 use std::cell::RefCell;

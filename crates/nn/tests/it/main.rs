@@ -10,6 +10,7 @@
 
 mod conv;
 mod norm;
+mod sparse;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
