@@ -1,2 +1,4 @@
 //! Sparse autoencoders and the language models that they read, on Burn.
+
 pub mod sae;
+pub mod sae_dark_matter;

@@ -1,2 +1,4 @@
 //! Integration tests: refusals, objectives, training, formats, hosts.
 #![allow(clippy::unwrap_used)]
+
+mod dark_matter;
