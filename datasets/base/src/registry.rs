@@ -71,7 +71,7 @@ pub fn dataset(name: &str) -> Result<&'static DataSet> {
 }
 
 /// Every data set that [`find`](crate::find) knows.
-pub const DATA_SETS: &[DataSet] = &[MNIST, FASHION_MNIST, CIFAR_10, CIFAR_100];
+pub const DATA_SETS: &[DataSet] = &[MNIST, FASHION_MNIST, CIFAR_10, CIFAR_100, TINY_SHAKESPEARE];
 
 /// The alternatives are the uncompressed file and the same file compressed again without the
 /// original name in the gzip header.
@@ -319,5 +319,21 @@ const CIFAR_100: DataSet = DataSet {
                 sha256: None,
             },
         ]],
+    }],
+};
+
+const TINY_SHAKESPEARE: DataSet = DataSet {
+    name: "tiny-shakespeare",
+    title: "Tiny Shakespeare: 1 115 394 characters of plays, one text file",
+    licence: "public domain (William Shakespeare)",
+    origin: "https://github.com/karpathy/char-rnn",
+    files: &[File {
+        path: "input.txt",
+        size: 1_115_394,
+        sha256: "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+        urls: &[
+            "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
+        ],
+        alternatives: &[],
     }],
 };
