@@ -1,4 +1,5 @@
 //! Sparse autoencoders and the language models that they read, on Burn.
 
+pub mod host;
 pub mod sae;
 pub mod sae_dark_matter;
