@@ -7,6 +7,7 @@ use super::{
 use burn::tensor::Device;
 use menagerie_core::Result;
 use menagerie_hub::{KeyMap, Op, StateDict};
+use std::path::Path;
 
 /// Official names to [`LanguageModel`]'s parameters.
 ///
@@ -178,6 +179,15 @@ impl LanguageModel {
         let model = config.init(device)?;
         let weights = canonical(config, weights);
         menagerie_hub::load(model, &weights, &key_map(config))
+    }
+
+    /// Writes the weights as `.safetensors` under their official names, whole or not at all.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let official = key_map(&self.config).to_official(&menagerie_hub::values(self))?;
+        StateDict::from_tensors(path.display().to_string(), official).save_safetensors(path)
     }
 }
 

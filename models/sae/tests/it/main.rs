@@ -3,3 +3,4 @@
 
 mod dark_matter;
 mod host;
+mod host_training;
