@@ -37,8 +37,8 @@ pub enum Convention {
     /// the norms; target sg(x - x'); times min(dead / (d/2), 1).
     SaeLens,
     /// An older sparsify, vendored in the code of the dark-matter paper: target x' - y, of the
-    /// wrong sign and not constant, else as [`Sparsify`](Self::Sparsify). For comparison with runs
-    /// of that code.
+    /// wrong sign and not constant; moves the encoder, too, else as [`Sparsify`](Self::Sparsify).
+    /// For comparison with runs of that code.
     OldSparsify,
 }
 
@@ -116,8 +116,8 @@ pub(crate) fn auxiliary_loss(
     let values = match config.convention {
         Convention::SaeLens => h,
         Convention::OpenAi => relu(h) * dead_mask.select(0, columns),
-        Convention::DictionaryLearning => relu(h),
-        Convention::Sparsify | Convention::OldSparsify => relu(h).detach(),
+        Convention::DictionaryLearning | Convention::OldSparsify => relu(h),
+        Convention::Sparsify => relu(h).detach(),
     };
     let values = match sae.config().rescale_by_decoder_norm {
         true => {

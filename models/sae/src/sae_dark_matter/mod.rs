@@ -28,7 +28,12 @@
 //! # Ok::<(), menagerie_core::Error>(())
 //! ```
 
+mod alignment;
+mod components;
+mod config;
+mod cross;
 mod decompose;
+mod inject;
 mod norms;
 mod pursuit;
 mod regression;
@@ -37,7 +42,12 @@ mod scaling;
 mod score;
 mod synthetic;
 
+pub use alignment::{Alignment, alignment, correlation};
+pub use components::{ErrorComponent, error_objective, published_error_sae, vendored_objective};
+pub use config::AnalysisConfig;
+pub use cross::{CrossComponent, cross_component};
 pub use decompose::{Decomposition, decompose};
+pub use inject::{Injection, InjectionLoss, inject};
 pub use norms::{Baseline, Baselines, NormTarget, error_norm_baselines, norm_predictability};
 pub use pursuit::{Pursuit, PursuitConfig, gradient_pursuit};
 pub use regression::{LeastSquares, LeastSquaresConfig, LinearFit, least_squares};

@@ -8,11 +8,13 @@
 //! 16,384 vectors it takes a gigabyte, and reading its rows costs as much as the product.
 
 use super::rows::{gather, host};
+use crate::sae::Codes;
 use burn::{
     config::Config,
     tensor::{Int, Tensor, TensorData},
 };
 use menagerie_core::{Error, Result};
+use menagerie_nn::sparse::Pattern;
 use rayon::prelude::*;
 
 /// How gradient pursuit goes through its rows.
@@ -42,7 +44,7 @@ impl PursuitConfig {
 pub struct Pursuit {
     /// The support of each row and its weights, all above 0, in the order they were found. A
     /// weight that was clipped at 0 has left, so a support may be smaller than its target.
-    pub codes: Vec<Vec<(usize, f32)>>,
+    pub supports: Vec<Vec<(usize, f32)>>,
     /// The weighted sums of dictionary vectors `[rows, width]`.
     pub reconstruction: Tensor<2>,
     /// `‖signal - reconstruction‖` `[rows]`.
@@ -51,24 +53,33 @@ pub struct Pursuit {
 }
 
 impl Pursuit {
-    /// The weights `[rows, features]`, zeros included.
-    pub fn weights(&self) -> Tensor<2> {
-        let shape = [self.codes.len(), self.features];
-        let mut values = vec![0.0_f32; shape[0] * shape[1]];
-        for (row, codes) in self.codes.iter().enumerate() {
-            for &(feature, weight) in codes {
-                values[row * self.features + feature] = weight;
+    /// The weights as an autoencoder's codes, for its decoder.
+    pub fn codes(&self) -> Codes {
+        let mut starts = vec![0];
+        let (mut columns, mut values) = (Vec::new(), Vec::new());
+        for support in &self.supports {
+            for &(feature, weight) in support {
+                columns.push(feature as u32);
+                values.push(weight);
             }
+            starts.push(columns.len());
         }
-        Tensor::from_data(
+        let shape = [values.len()];
+        let values = Tensor::from_data(
             TensorData::new(values, shape),
             &self.reconstruction.device(),
-        )
+        );
+        Codes::sparse(values, Pattern::new(self.features, starts, columns))
+    }
+
+    /// The weights `[rows, features]`, zeros included.
+    pub fn weights(&self) -> Tensor<2> {
+        self.codes().to_dense()
     }
 
     /// How many weights each row has.
     pub fn l0(&self) -> Vec<usize> {
-        self.codes.iter().map(Vec::len).collect()
+        self.supports.iter().map(Vec::len).collect()
     }
 }
 
@@ -120,7 +131,7 @@ pub fn gradient_pursuit(
 
     let mut order: Vec<usize> = (0..rows).collect();
     order.sort_by_key(|&row| std::cmp::Reverse(target_l0[row]));
-    let mut codes = vec![Vec::new(); rows];
+    let mut supports = vec![Vec::new(); rows];
     let mut residuals = vec![0.0_f32; rows * width];
     for batch in order.chunks(config.batch) {
         let signals = host(gather(signal.clone(), batch), "the signal")?;
@@ -132,13 +143,13 @@ pub fn gradient_pursuit(
         pursue(&mut pursued, &vectors, &transposed)?;
         for (&row, pursued) in batch.iter().zip(pursued) {
             residuals[row * width..][..width].copy_from_slice(&pursued.residual);
-            codes[row] = pursued.code;
+            supports[row] = pursued.support;
         }
     }
     let residuals = Tensor::from_data(TensorData::new(residuals, [rows, width]), &device);
     let residual_norms = super::rows::row_norms(residuals.clone()).squeeze_dim(1);
     Ok(Pursuit {
-        codes,
+        supports,
         reconstruction: signal - residuals,
         residual_norms,
         features,
@@ -181,7 +192,7 @@ fn indices(tensor: Tensor<2, Int>) -> Result<Vec<usize>> {
 struct Row {
     signal: Vec<f32>,
     residual: Vec<f32>,
-    code: Vec<(usize, f32)>,
+    support: Vec<(usize, f32)>,
     /// Steps to go.
     steps: usize,
 }
@@ -191,7 +202,7 @@ impl Row {
         Self {
             signal: signal.to_vec(),
             residual: signal.to_vec(),
-            code: Vec::new(),
+            support: Vec::new(),
             steps,
         }
     }
@@ -200,16 +211,16 @@ impl Row {
         let width = self.residual.len();
         let vector = |feature: usize| &vectors[feature * width..][..width];
         self.steps -= 1;
-        if self.code.iter().all(|&(feature, _)| feature != best) {
-            self.code.push((best, 0.0));
+        if self.support.iter().all(|&(feature, _)| feature != best) {
+            self.support.push((best, 0.0));
         }
         let gradient: Vec<f32> = self
-            .code
+            .support
             .iter()
             .map(|&(feature, _)| dot(&self.residual, vector(feature)))
             .collect();
         let mut direction = vec![0.0; width];
-        for (&(feature, _), &slope) in self.code.iter().zip(&gradient) {
+        for (&(feature, _), &slope) in self.support.iter().zip(&gradient) {
             add(&mut direction, slope, vector(feature));
         }
         let along = dot(&direction, &self.residual);
@@ -219,19 +230,19 @@ impl Row {
 
         let mut moved = false;
         let mut clipped = false;
-        for ((_, weight), slope) in self.code.iter_mut().zip(&gradient) {
+        for ((_, weight), slope) in self.support.iter_mut().zip(&gradient) {
             let goal = *weight + length * slope;
             clipped |= goal < 0.0;
             moved |= goal.max(0.0) != *weight;
             *weight = goal.max(0.0);
         }
-        self.code.retain(|&(_, weight)| weight > 0.0);
+        self.support.retain(|&(_, weight)| weight > 0.0);
         if !moved {
             // The same residual would choose the same vector again.
             self.steps = 0;
         } else if clipped {
             self.residual.copy_from_slice(&self.signal);
-            for &(feature, weight) in &self.code {
+            for &(feature, weight) in &self.support {
                 add(&mut self.residual, -weight, vector(feature));
             }
         } else {

@@ -2,11 +2,14 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use menagerie_core::Seed;
+use menagerie_sae::sae::{AuxK, Convention, Reconstruction, Situation};
 use menagerie_sae::sae_dark_matter::{
-    Baseline, Baselines, Disturbance, LeastSquares, LeastSquaresConfig, LinearFit, NormTarget,
-    PowerLaw, PowerLawConfig, PursuitConfig, Score, Split, cross_width, decompose, draw_noise,
-    draw_power_law_start, error_norm_baselines, gradient_pursuit, least_squares,
-    norm_predictability, normalized_error, row_norms, synthetic,
+    AnalysisConfig, Baseline, Baselines, Disturbance, ErrorComponent, LeastSquares,
+    LeastSquaresConfig, LinearFit, NormTarget, PowerLaw, PowerLawConfig, PursuitConfig, Score,
+    Split, alignment, correlation, cross_component, cross_width, decompose, draw_noise,
+    draw_power_law_start, error_norm_baselines, error_objective, gradient_pursuit, least_squares,
+    norm_predictability, normalized_error, published_error_sae, row_norms, synthetic,
+    vendored_objective,
 };
 use proptest::prelude::*;
 
@@ -87,7 +90,7 @@ proptest! {
                 dictionary.clone(), signal.clone(), &vec![steps; rows], &PursuitConfig::new().with_batch(5),
             ).unwrap();
             prop_assert!(found.l0().iter().all(|&l0| l0 <= steps));
-            prop_assert!(found.codes.iter().flatten().all(|&(_, weight)| weight > 0.0));
+            prop_assert!(found.supports.iter().flatten().all(|&(_, weight)| weight > 0.0));
             let rebuilt = found.weights().matmul(dictionary.clone());
             prop_assert!(largest(rebuilt - found.reconstruction.clone()) < 1e-4);
             let after = values(found.residual_norms);
@@ -264,14 +267,14 @@ fn pursuit_finds_a_sparse_code_of_orthogonal_vectors() {
     );
     let found = gradient_pursuit(dictionary, signal, &[4, 2], &PursuitConfig::new()).unwrap();
     // The negative entry has no vector; a zero row has nothing to find.
-    let mut code = found.codes[0].clone();
+    let mut code = found.supports[0].clone();
     code.sort_by_key(|(feature, _)| *feature);
     assert_eq!(
         code.iter().map(|(feature, _)| *feature).collect::<Vec<_>>(),
         [1, 4]
     );
     assert!((code[0].1 - 3.0).abs() < 1e-3 && (code[1].1 - 1.0).abs() < 1e-3);
-    assert!(found.codes[1].is_empty());
+    assert!(found.supports[1].is_empty());
 }
 
 #[test]
@@ -332,6 +335,139 @@ fn a_given_map_predicts_as_it_says() {
     assert_eq!(
         text(fit.predict(normal(2, 3, 0))),
         "the inputs of a linear map is \"3 wide\": the map was fitted on 2 inputs"
+    );
+}
+
+#[test]
+fn a_code_decodes_to_the_reconstruction() {
+    let (dictionary, signal) = (normal(12, 5, 30), normal(6, 5, 31));
+    let targets = [0, 1, 2, 3, 4, 5];
+    let found = gradient_pursuit(dictionary.clone(), signal, &targets, &PursuitConfig::new());
+    let found = found.unwrap();
+    let config = menagerie_sae::sae::SaeConfig::new(5, 12, menagerie_sae::sae::Activation::Relu);
+    let mut sae = config.init(&device()).unwrap();
+    sae.decoder = burn::module::Param::from_tensor(dictionary);
+    let decoded = sae.decode(&found.codes()).unwrap();
+    assert!(largest(decoded - found.reconstruction) < 1e-5);
+}
+
+#[test]
+fn components_are_what_they_are_called() {
+    let x = normal(200, 4, 40);
+    let reconstruction = x.clone() * 0.7 + normal(200, 4, 41) * 0.2;
+    let config = LeastSquaresConfig::new();
+    let parts = decompose(x.clone(), reconstruction.clone(), &halves(200), &config).unwrap();
+    let target = |component: ErrorComponent| {
+        component
+            .target(x.clone(), reconstruction.clone(), &parts.probe)
+            .unwrap()
+    };
+    assert_eq!(
+        values(target(ErrorComponent::Full)),
+        values(parts.error.clone())
+    );
+    assert_eq!(
+        values(target(ErrorComponent::Linear)),
+        values(parts.linear.clone())
+    );
+    assert!(largest(target(ErrorComponent::Nonlinear) - parts.nonlinear.clone()) < 1e-6);
+    assert_eq!(published_error_sae().parameters(), 169_908_480);
+    let sparsify = AuxK::new(Convention::Sparsify).with_coefficient(0.5);
+    assert_eq!(error_objective(Some(0.5)).auxiliary, Some(sparsify));
+    assert_eq!(error_objective(None).reconstruction, Reconstruction::Fvu);
+}
+
+#[test]
+fn the_vendored_auxiliary_term_pulls_dead_latents_the_wrong_way() {
+    let (d, f) = (6, 12);
+    let activation = menagerie_sae::sae::Activation::topk(2);
+    let device = device().autodiff();
+    let sae = menagerie_sae::sae::SaeConfig::new(d, f, activation)
+        .init(&device)
+        .unwrap();
+    // Dead latents barely answer, so that the living ones are selected.
+    let mut sae = sae;
+    let strengths: Vec<f32> = (0..f)
+        .map(|latent| if latent < f / 2 { 1.0 } else { 0.01 })
+        .collect();
+    sae.encoder = sae
+        .encoder
+        .map(|encoder| encoder * Tensor::from_inner(tensor(&strengths, [f, 1])));
+    let x = Tensor::from_inner(normal(64, d, 42));
+    let dead: Vec<bool> = (0..f).map(|latent| latent >= f / 2).collect();
+    let situation = Situation {
+        dead: Some(&dead),
+        sparsity_scale: None,
+    };
+    let gradient = |objective| {
+        let (loss, _) = sae.loss(x.clone(), None, &objective, situation).unwrap();
+        let auxiliary = loss.auxiliary.unwrap();
+        values(
+            sae.decoder
+                .val()
+                .grad(&auxiliary.backward())
+                .unwrap()
+                .narrow(0, f / 2, f / 2),
+        )
+    };
+    let (right, wrong) = (
+        gradient(error_objective(Some(1.0))),
+        gradient(vendored_objective(Some(1.0))),
+    );
+    let dot: f32 = right.iter().zip(&wrong).map(|(a, b)| a * b).sum();
+    assert!(dot < 0.0, "the two forms agree on the direction: {dot}");
+}
+
+#[test]
+fn a_site_that_holds_a_part_predicts_it() {
+    let x = normal(4_000, 5, 50);
+    let hidden = normal(4_000, 5, 51);
+    let reconstruction = x.clone() * 0.8 - hidden.clone() * 0.3;
+    let (split, config) = (halves(4_000), LeastSquaresConfig::new());
+    let parts = decompose(x, reconstruction, &split, &config).unwrap();
+    let found = cross_component(hidden, &parts, &split, &config).unwrap();
+    assert!(found.nonlinear > 0.99, "{found:?}");
+    assert!(found.linear < 0.1 && found.error > found.linear && found.error < found.nonlinear);
+}
+
+#[test]
+fn a_norm_that_active_latents_add_up_points_along_them() {
+    // Norm = Σ mean activation of each direction, read off the direction itself.
+    let dictionary = Tensor::<2>::eye(4, &device());
+    let means = [3.0, 1.0, 2.0, 5.0];
+    let predictor = LinearFit::from_weight(tensor(&means, [4, 1])).unwrap();
+    let means = tensor(&means, [1, 4]).squeeze_dim::<1>(0);
+    let found = alignment(&predictor, dictionary.clone(), means.clone()).unwrap();
+    assert!((found.correlation - 1.0).abs() < 1e-12);
+    assert!((found.cosines[3] - 5.0 / 39.0_f64.sqrt()).abs() < 1e-6);
+    assert_eq!(correlation(&[1.0, 2.0], &[4.0, 4.0]), None);
+    assert_eq!(
+        text(alignment(&predictor, normal(3, 5, 0), means.clone())),
+        "the number of coefficients of the norm predictor is 4: must be 5, the width of the dictionary, for one norm"
+    );
+    assert_eq!(
+        text(alignment(&predictor, normal(3, 4, 0), means)),
+        "the number of mean activations is 4: must be 3, one per dictionary vector"
+    );
+}
+
+#[test]
+fn the_published_analysis_has_its_sizes() {
+    let config = AnalysisConfig::published();
+    assert_eq!(config.rows(), 246_900);
+    let split = config.split(Seed(0)).unwrap();
+    assert_eq!(
+        (split.training().len(), split.held_out().len()),
+        (150_000, 96_900)
+    );
+    assert_eq!(AnalysisConfig::published_power_law().rows(), 306_600);
+    assert_eq!(
+        text(AnalysisConfig::new(2, 10, 9, 1, 1, 1).validate()),
+        "AnalysisConfig.skip_first = 9: leaves no position of a context of 10 tokens"
+    );
+    assert_eq!(
+        text(AnalysisConfig::new(2, 10, 4, 1, 10, 1).validate()),
+        "AnalysisConfig.training_rows = 10: must leave rows to score on: there are 10 rows"
     );
 }
 

@@ -2,5 +2,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod dark_matter;
+mod dark_matter_injection;
 mod host;
 mod host_training;
