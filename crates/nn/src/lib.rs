@@ -2,6 +2,7 @@
 //!
 //! | module | holds |
 //! | --- | --- |
+//! | [`adam`] | the update of Adam in one pass over memory |
 //! | [`conv`] | 2-D convolution and its adjoint, the transposed convolution, with separate padding on all four sides |
 //! | [`norm`] | instance normalisation, alone and with its neighbours |
 //! | [`block`] | convolution, instance normalisation and activation as one operation |
@@ -11,6 +12,7 @@
 //! tensors on the `flex` backend the same functions run hand-written kernels, forward and
 //! backward; results agree to rounding.
 
+pub mod adam;
 pub mod block;
 pub mod conv;
 pub mod norm;

@@ -46,6 +46,7 @@
 //! # Ok::<(), menagerie_core::Error>(())
 //! ```
 
+mod adam;
 mod checkpoint;
 mod ema;
 mod fit;
@@ -58,6 +59,7 @@ mod sampler;
 mod schedule;
 mod supervised;
 
+pub use adam::{Adam, AdamConfig};
 pub use checkpoint::{load_module, load_optimiser, save_module, save_optimiser};
 pub use ema::Ema;
 pub use fit::{EarlyStop, FitConfig, Procedure, Summary};

@@ -1,5 +1,6 @@
 //! Kernels as differentiable operations on the `flex` backend.
 
+pub(crate) mod adam;
 pub(crate) mod block;
 pub(crate) mod conv;
 pub(crate) mod norm;

@@ -4,6 +4,7 @@
 //! and its weight gradient, each for a group of samples at a time so that callers can put work
 //! before and after while the group is in the cache.
 
+pub(crate) mod adam;
 pub(crate) mod block;
 pub(crate) mod conv;
 pub(crate) mod layout;

@@ -168,6 +168,8 @@ macro_rules! per_level {
     }};
 }
 
+pub(crate) use per_level;
+
 fn exceeds(level: Level, block: &[f32], least: f32) -> bool {
     per_level!(level, exceeds_body(block: &[f32], least: f32) -> bool)
 }

@@ -8,6 +8,7 @@
     reason = "a test that cannot go on should stop where it stands"
 )]
 
+mod adam;
 mod conv;
 mod norm;
 mod sparse;

@@ -12,7 +12,7 @@
 //! | JumpReLU | [`JumpRelu`](Activation::JumpRelu) | Rajamanoharan et al., [arXiv:2407.14435](https://arxiv.org/abs/2407.14435) |
 //! | Gated | [`Gated`](Activation::Gated) | Rajamanoharan et al., [arXiv:2404.16014](https://arxiv.org/abs/2404.16014) |
 //! | Matryoshka | BatchTopK with [`Prefixes`](objective::Prefixes) | Bussmann et al., [arXiv:2503.17547](https://arxiv.org/abs/2503.17547) |
-//! | p-anneal | ReLU with [`Sparsity::Lp`] | Karvonen et al., [arXiv:2408.00113](https://arxiv.org/abs/2408.00113) |
+//! | p-anneal | ReLU with [`PAnneal`](training::PAnneal) | Karvonen et al., [arXiv:2408.00113](https://arxiv.org/abs/2408.00113) |
 //! | transcoder | any, with [`d_out`](SaeConfig::d_out) | Dunefsky et al., [arXiv:2406.11944](https://arxiv.org/abs/2406.11944) |
 //!
 //! ```
@@ -33,13 +33,18 @@
 //! # Ok::<(), menagerie_core::Error>(())
 //! ```
 
+mod anneal;
 mod auxk;
 mod codes;
 mod config;
+mod dead;
 mod fold;
 mod model;
 pub mod objective;
+mod schedule;
 pub mod straight_through;
+pub mod training;
+pub mod weights;
 
 pub use auxk::{AuxK, Convention};
 pub use codes::{Codes, Latents};

@@ -401,6 +401,18 @@ impl SparseAutoencoder {
         Ok(self.decode(&intervene(codes))? + error)
     }
 
+    /// `x` `[rows, d_in]` after the input normalisation of the configuration.
+    ///
+    /// # Errors
+    /// No row, rows of another width.
+    pub fn normalize(&self, x: Tensor<2>) -> Result<Tensor<2>> {
+        let encoded = self.prepare(x)?;
+        Ok(match self.config.subtract_decoder_bias {
+            true => encoded.input + self.b_dec.val().unsqueeze(),
+            false => encoded.input,
+        })
+    }
+
     /// h: the pre-activations of every latent `[rows, d_sae]`, after
     /// [`rescale_by_decoder_norm`](SaeConfig::rescale_by_decoder_norm); of the gate (π) for a gated
     /// autoencoder.
