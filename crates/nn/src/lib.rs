@@ -7,6 +7,7 @@
 //! | [`norm`] | instance normalisation, alone and with its neighbours |
 //! | [`block`] | convolution, instance normalisation and activation as one operation |
 //! | [`sparse`] | top-k selection, and products of sparse codes with the rows of a dictionary |
+//! | [`transformer`] | linear layers, layer normalisation, GELU, causal attention, cross-entropy |
 //!
 //! Every function is written on Burn operations and runs on every backend. For single-precision
 //! tensors on the `flex` backend the same functions run hand-written kernels, forward and
@@ -17,6 +18,7 @@ pub mod block;
 pub mod conv;
 pub mod norm;
 pub mod sparse;
+pub mod transformer;
 
 #[cfg(feature = "flex")]
 mod flex;

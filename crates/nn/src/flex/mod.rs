@@ -5,6 +5,7 @@ pub(crate) mod block;
 pub(crate) mod conv;
 pub(crate) mod norm;
 pub(crate) mod sparse;
+pub(crate) mod transformer;
 
 use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;

@@ -5,11 +5,14 @@
 //! before and after while the group is in the cache.
 
 pub(crate) mod adam;
+pub(crate) mod attention;
 pub(crate) mod block;
 pub(crate) mod conv;
+pub(crate) mod gemm;
 pub(crate) mod layout;
 pub(crate) mod micro;
 pub(crate) mod norm;
+pub(crate) mod rows;
 pub(crate) mod sparse;
 pub(crate) mod weight;
 

@@ -50,7 +50,7 @@ fn slope_at(x: f32, slope: f32) -> f32 {
 
 /// Sums `term(i)` for `i < len` in [`WIDTH`] interleaved partial sums per result.
 #[inline(always)]
-fn sums<const N: usize>(len: usize, term: impl Fn(usize) -> [f32; N]) -> [f32; N] {
+pub(super) fn sums<const N: usize>(len: usize, term: impl Fn(usize) -> [f32; N]) -> [f32; N] {
     let mut partial = [[0.0; WIDTH]; N];
     let whole = len / WIDTH * WIDTH;
     for first in (0..whole).step_by(WIDTH) {

@@ -12,6 +12,7 @@ mod adam;
 mod conv;
 mod norm;
 mod sparse;
+mod transformer;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 

@@ -13,6 +13,7 @@ use burn::{
         ops::AttentionModuleOptions,
     },
 };
+use menagerie_nn::transformer::{self, causal_attention};
 
 /// Multi-head attention over the present and earlier tokens, with grouped keys and values.
 #[derive(Module, Debug)]
@@ -59,6 +60,12 @@ pub(crate) fn linear(
         .init(device);
     layer.bias = bias.then(|| Initializer::Zeros.init([outputs], device));
     layer
+}
+
+/// A linear layer by the house's kernel.
+pub(crate) fn project(layer: &Linear, x: Tensor<3>) -> Tensor<3> {
+    let bias = layer.bias.as_ref().map(|bias| bias.val());
+    transformer::linear(x, layer.weight.val(), bias)
 }
 
 /// Standard deviation of initial weights in every host (Radford et al. 2019).
@@ -116,7 +123,15 @@ impl Attention {
     ) -> Result<Tensor<3>, Interrupt> {
         let [batch, tokens, _] = x.dims();
         let hook = |site| HookPoint::block(layer, site);
-        let [query, key, value] = self.project(x);
+        let qkv = project(&self.qkv, x);
+        let watched = [Site::Query, Site::Key, Site::Value, Site::Pattern]
+            .iter()
+            .any(|site| hooks.wants(hook(*site)));
+        if rotation.is_none() && self.is_plain(tokens) && !watched {
+            let z = causal_attention(qkv, self.heads, self.kv_heads, self.scores.scale);
+            return Ok(project(&self.output, hooks.at(hook(Site::Z), z)?));
+        }
+        let [query, key, value] = self.split(qkv);
         let query = hooks.at(hook(Site::Query), query)?;
         let key = hooks.at(hook(Site::Key), key)?;
         let value = hooks.at(hook(Site::Value), value)?;
@@ -161,14 +176,22 @@ impl Attention {
             self.scores.mix(query, key, value)
         };
         let z = hooks.at(hook(Site::Z), merge(z))?;
-        Ok(self.output.forward(z))
+        Ok(project(&self.output, z))
+    }
+
+    /// Whether nothing but the causal mask and a scale comes between queries and keys.
+    fn is_plain(&self, tokens: usize) -> bool {
+        let Scores {
+            softcap, window, ..
+        } = self.scores;
+        let sees_all = window.is_none_or(|window| window >= tokens);
+        softcap.is_none() && sees_all && self.query_norm.is_none() && !self.interleaved
     }
 
     /// Query `[batch, tokens, heads · head size]`, key and value `[batch, tokens, kv heads · head
     /// size]`.
-    fn project(&self, x: Tensor<3>) -> [Tensor<3>; 3] {
-        let [batch, tokens, _] = x.dims();
-        let qkv = self.qkv.forward(x);
+    fn split(&self, qkv: Tensor<3>) -> [Tensor<3>; 3] {
+        let [batch, tokens, _] = qkv.dims();
         let (queries, keys) = (self.heads * self.head_size, self.kv_heads * self.head_size);
         if self.interleaved {
             let qkv = qkv.reshape([batch, tokens, self.heads, 3 * self.head_size]);

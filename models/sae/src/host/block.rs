@@ -1,7 +1,7 @@
 //! A block: attention, MLP and how they meet the residual stream.
 
 use super::{
-    attention::{Attention, INITIAL, linear, residual_std},
+    attention::{Attention, INITIAL, linear, project, residual_std},
     config::{Activation, LanguageModelConfig},
     hook::{HookPoint, Hooks, Interrupt, Site},
     layers::{Norm, Rotation},
@@ -11,6 +11,7 @@ use burn::{
     nn::Linear,
     tensor::{Device, Tensor, activation},
 };
+use menagerie_nn::transformer::gelu_tanh;
 
 /// Two linear layers with a non-linearity, gated in the newer architectures.
 #[derive(Module, Debug)]
@@ -57,7 +58,7 @@ impl Mlp {
         hooks: &mut Hooks,
     ) -> Result<Tensor<3>, Interrupt> {
         let hook = |site| HookPoint::block(layer, site);
-        let up = self.up.forward(x);
+        let up = project(&self.up, x);
         let post = if self.gated {
             let gate = hooks.at(hook(Site::MlpPre), up.clone().narrow(2, 0, self.size))?;
             let factor = up.narrow(2, self.size, self.size);
@@ -66,7 +67,7 @@ impl Mlp {
         } else {
             self.activation.apply(hooks.at(hook(Site::MlpPre), up)?)
         };
-        Ok(self.down.forward(hooks.at(hook(Site::MlpPost), post)?))
+        Ok(project(&self.down, hooks.at(hook(Site::MlpPost), post)?))
     }
 }
 
@@ -74,7 +75,7 @@ impl Activation {
     pub(crate) fn apply(self, x: Tensor<3>) -> Tensor<3> {
         match self {
             Self::Gelu => activation::gelu(x),
-            Self::GeluTanh => activation::gelu_approximate(x),
+            Self::GeluTanh => gelu_tanh(x),
             Self::Silu => activation::silu(x),
             Self::Relu => activation::relu(x),
         }

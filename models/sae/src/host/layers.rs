@@ -4,8 +4,9 @@ use super::config::{Architecture, LanguageModelConfig, RotaryConfig, RotaryScali
 use burn::{
     module::{Module, Param},
     nn::Initializer,
-    tensor::{Device, Tensor, TensorData, module::layer_norm},
+    tensor::{Device, Tensor, TensorData},
 };
+use menagerie_nn::transformer::layer_norm;
 use std::f64::consts::TAU;
 
 /// LayerNorm, or RMSNorm where there is no bias.
@@ -42,7 +43,7 @@ impl Norm {
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let gain = self.gain.val();
         match &self.bias {
-            Some(bias) => layer_norm(x, gain, Some(bias.val()), self.epsilon),
+            Some(bias) => layer_norm(x, gain, bias.val(), self.epsilon),
             None => {
                 let gain = if self.from_one { gain + 1.0 } else { gain };
                 let square = x.clone().square().mean_dim(D - 1);

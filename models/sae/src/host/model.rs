@@ -1,7 +1,7 @@
 //! The model and how it is run, read and edited.
 
 use super::{
-    attention::{INITIAL, linear},
+    attention::{INITIAL, linear, project},
     block::Block,
     config::{Architecture, LanguageModelConfig},
     hook::{HookPoint, Hooks, Interrupt, Site},
@@ -13,6 +13,7 @@ use burn::{
     tensor::{Device, Int, Tensor, module},
 };
 use menagerie_core::{Error, Result};
+use menagerie_nn::transformer;
 
 /// A causal language model of any [`Architecture`].
 #[derive(Module, Debug)]
@@ -229,8 +230,8 @@ impl LanguageModel {
         let x = self.final_norm.forward(x);
         let x = hooks.at(HookPoint::model(Site::FinalNorm), x)?;
         let logits = match &self.head {
-            Some(head) => head.forward(x),
-            None => module::linear(x, self.embedding.val().transpose(), None),
+            Some(head) => project(head, x),
+            None => transformer::linear(x, self.embedding.val().transpose(), None),
         };
         let logits = match self.config.logit_softcap {
             Some(cap) => (logits / cap).tanh() * cap,

@@ -3,9 +3,10 @@
 use super::{hook::HookPoint, model::LanguageModel};
 use burn::{
     module::Module,
-    tensor::{Int, Tensor, activation::log_softmax},
+    tensor::{Int, Tensor},
 };
 use menagerie_core::{Error, Result};
+use menagerie_nn::transformer;
 
 /// Cross-entropy in nats of every predicted token `[batch, tokens - 1]`, from logits `[batch,
 /// tokens, vocabulary]` and the tokens `[batch, tokens]` that they were computed from: the logits at
@@ -28,16 +29,15 @@ pub fn cross_entropy(logits: Tensor<3>, tokens: Tensor<2, Int>) -> Tensor<2> {
 /// # Panics
 /// If the shapes do not fit each other.
 pub fn next_token_loss(logits: Tensor<3>, targets: Tensor<2, Int>) -> Tensor<2> {
-    let [batch, length, _] = logits.dims();
+    let [batch, length, classes] = logits.dims();
     assert_eq!(
         targets.dims(),
         [batch, length],
         "cross-entropy: shape of the tokens"
     );
-    log_softmax(logits, 2)
-        .gather(2, targets.unsqueeze_dim(2))
-        .squeeze_dim::<2>(2)
-        .neg()
+    let rows = batch * length;
+    transformer::cross_entropy(logits.reshape([rows, classes]), targets.reshape([rows]))
+        .reshape([batch, length])
 }
 
 /// The activation at `hook` `[batch, tokens, width]` and the gradient with respect to it of the sum

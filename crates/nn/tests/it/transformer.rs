@@ -1,0 +1,168 @@
+use crate::{assert_close, tensor, values};
+use burn::tensor::{DType, Device, Int, Tensor};
+use menagerie_nn::transformer::{causal_attention, cross_entropy, gelu_tanh, layer_norm, linear};
+
+type Results = Vec<(&'static str, Vec<f64>)>;
+
+fn devices() -> [Device; 3] {
+    let flex = Device::flex();
+    let tracked = flex.clone().autodiff();
+    [flex, tracked.clone(), tracked.gradient_checkpointing()]
+}
+
+/// A leaf, tracked where the device is.
+fn leaf<const D: usize>(seed: u64, dims: [usize; D], device: &Device, dtype: DType) -> Tensor<D> {
+    let leaf = tensor(seed, dims, device, dtype);
+    match device.is_autodiff() {
+        true => leaf.require_grad(),
+        false => leaf,
+    }
+}
+
+/// The result, and the gradients of a weighted sum of it.
+fn results<const D: usize>(
+    y: Tensor<D>,
+    three: Option<&Tensor<3>>,
+    two: Option<&Tensor<2>>,
+    one: &[&Tensor<1>],
+) -> Results {
+    let mut results = vec![("output", values(y.clone()))];
+    let device = y.device();
+    if device.is_autodiff() {
+        let weights = tensor(40, y.dims(), &device, y.dtype());
+        let grads = (y * weights).sum().backward();
+        if let Some(leaf) = three {
+            results.push(("three", values(leaf.grad(&grads).unwrap())));
+        }
+        if let Some(leaf) = two {
+            results.push(("two", values(leaf.grad(&grads).unwrap())));
+        }
+        for leaf in one {
+            results.push(("one", values(leaf.grad(&grads).unwrap())));
+        }
+    }
+    results
+}
+
+/// Holds the kernel's results to those of the plain form in double precision.
+fn compare(case: &str, evaluate: impl Fn(&Device, DType) -> Results) {
+    for device in devices() {
+        let case = format!("{case} {device:?}");
+        assert_close(
+            &case,
+            &evaluate(&device, DType::F32),
+            &evaluate(&device, DType::F64),
+            4e-6,
+        );
+    }
+}
+
+#[test]
+fn a_linear_layer_equals_the_plain_form() {
+    for [batch, tokens, inputs, outputs] in [
+        [2, 64, 64, 192],
+        [3, 70, 16, 5],
+        [1, 65, 1, 1],
+        [5, 33, 24, 100],
+        [1, 64, 129, 48],
+        // Below and above what the kernel takes.
+        [1, 3, 8, 8],
+        [1, 70, 400, 400],
+    ] {
+        for biased in [true, false] {
+            let case = format!("linear {batch} {tokens} {inputs} {outputs} {biased}");
+            compare(&case, |device, dtype| {
+                let x = leaf(1, [batch, tokens, inputs], device, dtype);
+                let w = leaf(2, [inputs, outputs], device, dtype);
+                let b = leaf(3, [outputs], device, dtype);
+                let y = linear(x.clone(), w.clone(), biased.then(|| b.clone()));
+                let ones: &[&Tensor<1>] = if biased { &[&b] } else { &[] };
+                results(y, Some(&x), Some(&w), ones)
+            });
+        }
+    }
+}
+
+#[test]
+fn layer_normalisation_equals_the_plain_form() {
+    for dims in [[2, 5, 64], [1, 300, 33], [1, 1, 7], [4, 9, 100]] {
+        compare(&format!("layer norm {dims:?}"), |device, dtype| {
+            let x = leaf(1, dims, device, dtype);
+            let gain = leaf(2, [dims[2]], device, dtype);
+            let bias = leaf(3, [dims[2]], device, dtype);
+            let y = layer_norm(x.clone(), gain.clone(), bias.clone(), 1e-5);
+            results(y, Some(&x), None, &[&gain, &bias])
+        });
+    }
+}
+
+#[test]
+fn gelu_equals_the_plain_form_from_one_end_to_the_other() {
+    compare("gelu", |device, dtype| {
+        let x = leaf(1, [3, 17, 401], device, dtype);
+        results(gelu_tanh(x.clone() * 12.0), Some(&x), None, &[])
+    });
+    let x = Tensor::<1>::from_floats([f32::NAN, -1e30, 1e30, 0.0], &Device::flex());
+    let y: Vec<f32> = gelu_tanh(x).into_data().try_to_vec().unwrap();
+    assert!(y[0].is_nan() && y[1].abs() < 1e-6);
+    assert_eq!(y[2..], [1e30, 0.0]);
+}
+
+#[test]
+fn causal_attention_equals_the_plain_form() {
+    for (batch, tokens, heads, kv_heads, size) in [
+        (2, 128, 4, 4, 16),
+        (1, 1, 1, 1, 8),
+        (3, 33, 2, 2, 24),
+        (2, 31, 4, 2, 64),
+        (1, 97, 6, 2, 5),
+        (2, 64, 3, 1, 40),
+    ] {
+        let case = format!("attention {batch} {tokens} {heads} {kv_heads} {size}");
+        compare(&case, |device, dtype| {
+            let width = (heads + 2 * kv_heads) * size;
+            let qkv = leaf(1, [batch, tokens, width], device, dtype);
+            let scale = (size as f64).sqrt().recip();
+            let z = causal_attention(qkv.clone() * 3.0, heads, kv_heads, scale);
+            results(z, Some(&qkv), None, &[])
+        });
+    }
+}
+
+#[test]
+fn large_scores_stay_finite() {
+    let device = Device::flex();
+    let qkv = tensor::<3>(1, [1, 40, 48], &device, DType::F32) * 300.0;
+    let ours = causal_attention(qkv.clone(), 1, 1, 1.0);
+    let plain = causal_attention(qkv.cast(DType::F64), 1, 1, 1.0);
+    let (ours, plain) = (values(ours), values(plain));
+    assert_close("large", &[("z", ours)], &[("z", plain)], 1e-4);
+}
+
+#[test]
+fn cross_entropy_equals_the_plain_form() {
+    for [rows, classes] in [[7, 65], [300, 3], [1, 1], [20, 1000]] {
+        compare(
+            &format!("cross-entropy {rows} {classes}"),
+            |device, dtype| {
+                let logits = leaf(1, [rows, classes], device, dtype);
+                let targets = Tensor::<1, Int>::arange(0..rows as i64, device);
+                let targets = targets * 7 % classes as i64;
+                let losses = cross_entropy(logits.clone() * 5.0, targets);
+                results(losses, None, Some(&logits), &[])
+            },
+        );
+    }
+}
+
+#[test]
+fn constants_beside_a_tracked_tensor_get_no_gradient() {
+    let plain = Device::flex();
+    let tracked = plain.clone().autodiff();
+    let x = tensor::<2>(1, [70, 8], &tracked, DType::F32).require_grad();
+    let w = tensor::<2>(2, [8, 8], &plain, DType::F32);
+    let b = tensor::<1>(3, [8], &plain, DType::F32);
+    let y = layer_norm(linear(x.clone(), w, Some(b.clone())), b.clone(), b, 1e-5);
+    let grads = y.square().sum().backward();
+    assert_eq!(x.grad(&grads).unwrap().dims(), [70, 8]);
+}
