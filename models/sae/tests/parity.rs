@@ -1,5 +1,7 @@
 //! Holds the crate to fixtures made by the papers' own code.
 
+#[path = "parity/dark_matter.rs"]
+mod dark_matter;
 #[path = "parity/host.rs"]
 mod host;
 #[path = "parity/variants.rs"]
@@ -9,7 +11,7 @@ use menagerie_parity::Case;
 use std::process::ExitCode;
 
 /// One list per module.
-const CASES: &[&[Case]] = &[host::CASES, variants::CASES];
+const CASES: &[&[Case]] = &[dark_matter::CASES, host::CASES, variants::CASES];
 
 fn main() -> ExitCode {
     menagerie_parity::main(
