@@ -1,5 +1,6 @@
 //! Sparse autoencoders and the language models that they read, on Burn.
 
+pub mod activations;
 pub mod host;
 pub mod sae;
 pub mod sae_dark_matter;

@@ -1,6 +1,7 @@
 //! Integration tests: refusals, objectives, training, formats, hosts.
 #![allow(clippy::unwrap_used)]
 
+mod activations;
 mod dark_matter;
 mod dark_matter_injection;
 mod host;
