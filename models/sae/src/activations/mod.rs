@@ -7,7 +7,7 @@
 //!
 //! | item | does |
 //! | --- | --- |
-//! | [`Probe`] | reads a model at a hook: activations, with gradients or targets if it has them |
+//! | [`HookedModel`], any [`Probe`] | reads a model at a hook: activations, with gradients or targets if wanted |
 //! | [`HostSource`] | runs windows of tokens through a probe and drops rows that are not wanted |
 //! | [`RowSource`] | rows that are in memory already, e.g. procedural data |
 //! | [`ActivationBuffer`] | mixes the rows of a source in a bounded buffer and cuts batches from it |
@@ -38,6 +38,7 @@
 
 mod buffer;
 mod host;
+mod probe;
 mod rows;
 mod shard_source;
 mod shards;
@@ -45,6 +46,7 @@ mod statistics;
 
 pub use buffer::{ActivationBuffer, BufferConfig, BufferState};
 pub use host::{HostSource, HostSourceConfig, Probe};
+pub use probe::HookedModel;
 pub use rows::{ActivationSource, Batch, Batches, RowSource, Rows};
 pub use shard_source::{ShardSource, ShardSourceConfig, ShardState};
 pub use shards::{Origin, ShardIndex, ShardInfo, SpillConfig, spill};

@@ -3,10 +3,11 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use menagerie_core::{Error, Result, Seed};
 use menagerie_sae::activations::{
-    ActivationBuffer, ActivationSource, Batches, BufferConfig, HostSource, HostSourceConfig, Norms,
-    Origin, Probe, RowSource, Rows, ShardIndex, ShardSource, ShardSourceConfig, SpillConfig,
-    geometric_median, spill,
+    ActivationBuffer, ActivationSource, Batches, BufferConfig, HookedModel, HostSource,
+    HostSourceConfig, Norms, Origin, Probe, RowSource, Rows, ShardIndex, ShardSource,
+    ShardSourceConfig, SpillConfig, geometric_median, spill,
 };
+use menagerie_sae::host::{HookPoint, LanguageModelConfig, activation_gradient};
 use std::{collections::BTreeSet, fs, path::Path};
 
 /// Row r is [r, r + 0.5]; with a pair, [-r].
@@ -319,6 +320,53 @@ fn hosts_and_streams_that_cannot_work_are_refused() {
     );
     // The position is not consumed by a failure.
     assert_eq!(source.position(), 0);
+}
+
+#[test]
+fn a_hooked_model_pairs_gradients_and_targets_with_their_activations() {
+    let device = Device::default();
+    let config = LanguageModelConfig::gpt2(20, 8, 12, 2, 2);
+    let model = menagerie_train::initialise(&device, Seed(1), || config.init(&device)).unwrap();
+    let hook = |name: &str| HookPoint::parse(name, &config).unwrap();
+    let (pre, out) = (
+        hook("blocks.1.hook_resid_pre"),
+        hook("blocks.1.hook_mlp_out"),
+    );
+    let tokens = Tensor::<2, Int>::from_ints(
+        [[3, 1, 4, 1, 5, 9, 2, 6], [2, 7, 1, 8, 2, 8, 1, 8]],
+        &device,
+    );
+    let (x, g) = activation_gradient(&model, tokens.clone(), &pre).unwrap();
+    let y = model.activations(tokens.clone(), &out).unwrap();
+
+    let stream: Vec<u32> = tokens
+        .into_data()
+        .iter::<i64>()
+        .map(|id| id as u32)
+        .collect();
+    let windows = HostSourceConfig::new(8, 2);
+    let rows = |probe: HookedModel| {
+        let mut source = HostSource::new(probe, stream.clone(), &windows, Seed(2)).unwrap();
+        let rows = source.next().unwrap().unwrap();
+        // Windows come in the order that the seed draws.
+        let x = x.clone().reshape([16, 12]);
+        let same = Rows::from_tensor(x).unwrap().x() == rows.x();
+        (rows, same)
+    };
+    let probe = || HookedModel::new(&model, "tiny", pre).unwrap();
+    let expected = |paired: &Tensor<3>, straight: bool| {
+        let order = if straight { [0, 1] } else { [1, 0] };
+        let order = Tensor::<1, Int>::from_ints(order, &device);
+        let paired = paired.clone().select(0, order).reshape([16, 12]);
+        Rows::from_tensor(paired).unwrap().x().to_vec()
+    };
+    let (plain, _) = rows(probe());
+    assert_eq!(plain.paired_width(), None);
+    let (with_gradients, straight) = rows(probe().with_gradients());
+    assert_eq!(with_gradients.paired(), expected(&g, straight));
+    assert_eq!(with_gradients.x(), expected(&x, straight));
+    let (with_targets, straight) = rows(probe().with_target(out));
+    assert_eq!(with_targets.paired(), expected(&y, straight));
 }
 
 fn origin() -> Origin {
