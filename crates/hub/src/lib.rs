@@ -45,4 +45,4 @@ pub use key_map::{KeyMap, Op};
 pub use load::{LoadReport, Strictness, gradients, load, load_with, values};
 pub use options::HubOptions;
 pub use source::Source;
-pub use state_dict::StateDict;
+pub use state_dict::{Scalar, StateDict};

@@ -13,6 +13,20 @@ use std::{
 pub struct StateDict {
     origin: String,
     tensors: BTreeMap<String, TensorData>,
+    scalars: BTreeMap<String, Scalar>,
+}
+
+/// A plain value that stands beside the tensors of a PyTorch checkpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Scalar {
+    /// `True` or `False`.
+    Bool(bool),
+    /// A whole number.
+    Int(i64),
+    /// Another number.
+    Float(f64),
+    /// A string.
+    Text(String),
 }
 
 impl StateDict {
@@ -28,10 +42,11 @@ impl StateDict {
     /// malformed, of another format, or that holds elements without a counterpart in Burn.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let tensors = formats::read(path)?;
+        let (tensors, scalars) = formats::read(path)?;
         Ok(Self {
             origin: path.display().to_string(),
             tensors,
+            scalars,
         })
     }
 
@@ -43,6 +58,7 @@ impl StateDict {
         Self {
             origin: origin.into(),
             tensors: tensors.into_iter().collect(),
+            scalars: BTreeMap::new(),
         }
     }
 
@@ -62,6 +78,12 @@ impl StateDict {
     /// The tensor called `key`.
     pub fn get(&self, key: &str) -> Option<&TensorData> {
         self.tensors.get(key)
+    }
+
+    /// The plain value called `key`, e.g. a hyper-parameter that a PyTorch checkpoint holds
+    /// beside its tensors. Names of nested dictionaries are joined with dots, as for tensors.
+    pub fn scalar(&self, key: &str) -> Option<&Scalar> {
+        self.scalars.get(key)
     }
 
     /// All tensors in the order of their names.
@@ -89,8 +111,8 @@ impl StateDict {
         self.tensors.insert(key.into(), data)
     }
 
-    /// The tensors below `root.`, without that prefix: one model of a checkpoint that holds
-    /// several.
+    /// The tensors and plain values below `root.`, without that prefix: one model of a checkpoint
+    /// that holds several.
     ///
     /// # Errors
     /// [`Error::Format`] that names the roots there are.
@@ -115,9 +137,15 @@ impl StateDict {
                 ),
             ));
         }
+        let scalars = self
+            .scalars
+            .iter()
+            .filter_map(|(key, value)| Some((key.strip_prefix(&prefix)?.to_owned(), value.clone())))
+            .collect();
         Ok(Self {
             origin: format!("{} ({root})", self.origin),
             tensors,
+            scalars,
         })
     }
 
@@ -126,7 +154,11 @@ impl StateDict {
     /// # Errors
     /// [`Error::Format`] for a tensor that cannot be converted.
     pub fn into_f32(self) -> Result<Self> {
-        let Self { origin, tensors } = self;
+        let Self {
+            origin,
+            tensors,
+            scalars,
+        } = self;
         let tensors = tensors
             .into_iter()
             .map(|(key, data)| {
@@ -139,6 +171,10 @@ impl StateDict {
                 Ok((key, data))
             })
             .collect::<Result<_>>()?;
-        Ok(Self { origin, tensors })
+        Ok(Self {
+            origin,
+            tensors,
+            scalars,
+        })
     }
 }

@@ -1,6 +1,7 @@
 //! Sparse autoencoders and the language models that they read, on Burn.
 
 pub mod activations;
+pub mod formats;
 pub mod host;
 pub mod sae;
 pub mod sae_dark_matter;

@@ -2,6 +2,8 @@
 
 #[path = "parity/dark_matter.rs"]
 mod dark_matter;
+#[path = "parity/formats.rs"]
+mod formats;
 #[path = "parity/host.rs"]
 mod host;
 #[path = "parity/variants.rs"]
@@ -11,7 +13,12 @@ use menagerie_parity::Case;
 use std::process::ExitCode;
 
 /// One list per module.
-const CASES: &[&[Case]] = &[dark_matter::CASES, host::CASES, variants::CASES];
+const CASES: &[&[Case]] = &[
+    dark_matter::CASES,
+    formats::CASES,
+    host::CASES,
+    variants::CASES,
+];
 
 fn main() -> ExitCode {
     menagerie_parity::main(

@@ -4,6 +4,7 @@ mod numpy;
 mod pytorch;
 pub(crate) mod safetensors;
 
+use crate::state_dict::Scalar;
 use burn::tensor::{DType, TensorData};
 use menagerie_core::{Error, Result};
 use std::{
@@ -16,6 +17,9 @@ use std::{
 /// Tensors under their names.
 pub(crate) type Tensors = BTreeMap<String, TensorData>;
 
+/// Values that are no tensors under their names.
+pub(crate) type Scalars = BTreeMap<String, Scalar>;
+
 /// A tensor from the bytes of a file, which are row-major and little-endian.
 ///
 /// `Err` says what does not fit.
@@ -23,8 +27,8 @@ fn tensor(bytes: Vec<u8>, shape: Vec<usize>, dtype: DType) -> Result<TensorData,
     TensorData::try_from_bytes_vec(bytes, shape, dtype).map_err(|error| error.to_string())
 }
 
-/// Reads the tensors of `path`, whatever its format.
-pub(crate) fn read(path: &Path) -> Result<Tensors> {
+/// Reads the tensors of `path`, whatever its format, and the values beside them.
+pub(crate) fn read(path: &Path) -> Result<(Tensors, Scalars)> {
     let file = File::open(path).map_err(Error::io("open", path))?;
     let is_dir = file.metadata().is_ok_and(|metadata| metadata.is_dir());
     if is_dir {
@@ -42,11 +46,12 @@ pub(crate) fn read(path: &Path) -> Result<Tensors> {
         .extension()
         .map(|extension| extension.to_string_lossy().to_lowercase())
         .unwrap_or_default();
+    let alone = |tensors| (tensors, Scalars::new());
     match Format::of(&head, &extension) {
-        Some(Format::Safetensors) => safetensors::read(path),
-        Some(Format::Zip) if numpy::is_npz(path)? => numpy::read(path),
+        Some(Format::Safetensors) => safetensors::read(path).map(alone),
+        Some(Format::Zip) if numpy::is_npz(path)? => numpy::read(path).map(alone),
         Some(Format::Zip | Format::PyTorch) => pytorch::read(path),
-        Some(Format::Npz) => numpy::read(path),
+        Some(Format::Npz) => numpy::read(path).map(alone),
         None => Err(Error::format(
             path,
             format!(

@@ -1,12 +1,13 @@
 //! PyTorch checkpoints: pickled dictionaries of tensors, of which nothing is executed.
 
-use super::Tensors;
+use super::{Scalars, Tensors};
+use crate::state_dict::Scalar;
 use burn::tensor::{BoolStore, DType};
 use menagerie_core::{Error, Result};
 use pytorch_reader::{PickleValue, PytorchReader};
 use std::{collections::HashMap, path::Path};
 
-pub(crate) fn read(path: &Path) -> Result<Tensors> {
+pub(crate) fn read(path: &Path) -> Result<(Tensors, Scalars)> {
     let malformed = |problem: String| {
         Error::format(
             path,
@@ -23,7 +24,9 @@ pub(crate) fn read(path: &Path) -> Result<Tensors> {
         PickleValue::Dict(entries) => root(entries, &reader),
         _ => String::new(),
     };
-    reader
+    let mut scalars = Scalars::new();
+    collect(&structure, String::new(), &root, &mut scalars);
+    let tensors = reader
         .tensors()
         .iter()
         .map(|(key, tensor)| {
@@ -35,7 +38,31 @@ pub(crate) fn read(path: &Path) -> Result<Tensors> {
             let key = key.strip_prefix(&root).unwrap_or(key);
             Ok((key.to_owned(), data))
         })
-        .collect()
+        .collect::<Result<Tensors>>()?;
+    Ok((tensors, scalars))
+}
+
+/// The plain values of nested dictionaries under their names joined with dots.
+fn collect(value: &PickleValue, name: String, root: &str, scalars: &mut Scalars) {
+    let scalar = match value {
+        PickleValue::Dict(entries) => {
+            for (key, value) in entries {
+                let inner = match name.as_str() {
+                    "" => key.clone(),
+                    outer => format!("{outer}.{key}"),
+                };
+                collect(value, inner, root, scalars);
+            }
+            return;
+        }
+        PickleValue::Bool(value) => Scalar::Bool(*value),
+        PickleValue::Int(value) => Scalar::Int(*value),
+        PickleValue::Float(value) => Scalar::Float(*value),
+        PickleValue::String(value) => Scalar::Text(value.clone()),
+        _ => return,
+    };
+    let name = name.strip_prefix(root).unwrap_or(&name).to_owned();
+    scalars.insert(name, scalar);
 }
 
 /// The prefix of the innermost dictionary that all tensors lie in, e.g. `state_dict.`.

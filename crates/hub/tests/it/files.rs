@@ -1,7 +1,7 @@
 //! Weights from the file formats in which they are published, whole and damaged.
 
 use burn::tensor::{BoolStore, DType, TensorData};
-use menagerie_hub::StateDict;
+use menagerie_hub::{Scalar, StateDict};
 use std::{
     fs,
     io::Write,
@@ -76,6 +76,19 @@ fn pytorch_checkpoints_are_read_in_both_containers() {
 fn a_single_root_is_unwrapped_and_dotted_names_are_not_roots() {
     // {"epoch": 3, "model": {"state_dict": {…}}}: every name begins with `encoder.`, which stays.
     check_model(&StateDict::open(data("nested.pt")).unwrap());
+}
+
+#[test]
+fn plain_values_stand_beside_the_tensors() {
+    // {"epoch": 3, "model": {"state_dict": {…}}}: the root of the tensors is no root of `epoch`.
+    let nested = StateDict::open(data("nested.pt")).unwrap();
+    assert_eq!(nested.scalar("epoch"), Some(&Scalar::Int(3)));
+    assert_eq!(nested.scalar("encoder.bias"), None, "a tensor");
+    let both = StateDict::open(data("two_roots.pt")).unwrap();
+    assert_eq!(both.scalar("epoch"), Some(&Scalar::Int(3)));
+    assert_eq!(both.below("ema").unwrap().scalar("epoch"), None);
+    let plain = StateDict::open(data("arrays.npz")).unwrap();
+    assert_eq!(plain.scalar("scalar"), None, "an array of one element");
 }
 
 #[test]

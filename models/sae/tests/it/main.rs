@@ -4,5 +4,7 @@
 mod activations;
 mod dark_matter;
 mod dark_matter_injection;
+mod formats;
 mod host;
 mod host_training;
+mod shards;
