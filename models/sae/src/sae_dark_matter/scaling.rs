@@ -1,12 +1,12 @@
 //! What changes with the width of the autoencoder, and what does not.
 
 use super::{
+    draw::normal,
     norms::regressed,
     rows::{Split, matching, row_norms},
 };
 use burn::{config::Config, tensor::Tensor};
 use menagerie_core::{Error, Result, Seed};
-use rand::RngExt;
 
 /// How well the error norms of a large autoencoder follow from those of a smaller one.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -160,12 +160,8 @@ impl PowerLaw {
 
 /// The start of [`PowerLaw::fit_adam`]: factor, exponent and floor, standard normal.
 pub fn draw_power_law_start(seed: Seed) -> [f64; 3] {
-    let mut rng = seed.rng();
-    // Box and Muller: the sine half is not needed.
-    std::array::from_fn(|_| {
-        let (u, v): (f64, f64) = (rng.random(), rng.random());
-        (-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos()
-    })
+    let draws = normal(3, &mut seed.rng());
+    std::array::from_fn(|place| draws[place])
 }
 
 /// The published optimisation of the power law.

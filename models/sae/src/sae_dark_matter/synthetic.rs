@@ -6,13 +6,13 @@
 //! stand for features that it has not learned.
 
 use super::{
+    draw::normal,
     regression::{LeastSquaresConfig, least_squares},
     rows::{Split, host, matching, same_shape},
     score::Score,
 };
 use burn::tensor::{Tensor, TensorData};
 use menagerie_core::{Error, Result, Seed};
-use rand::RngExt;
 
 /// Two standard normal draws.
 #[derive(Clone, Debug)]
@@ -79,22 +79,14 @@ pub fn draw_noise(x: &Tensor<2>, seed: Seed) -> Noise {
     let device = x.device();
     let [rows, width] = x.dims();
     let mut rng = seed.rng();
-    let mut normal = || {
-        let pairs = (rows * width).div_ceil(2);
-        let mut values = Vec::with_capacity(2 * pairs);
-        for _ in 0..pairs {
-            // Box and Muller.
-            let (u, v): (f64, f64) = (rng.random(), rng.random());
-            let radius = (-2.0 * (1.0 - u).ln()).sqrt();
-            let (sin, cos) = (std::f64::consts::TAU * v).sin_cos();
-            values.extend([(radius * cos) as f32, (radius * sin) as f32]);
-        }
-        values.truncate(rows * width);
+    let mut draw = || {
+        let values = normal(rows * width, &mut rng);
+        let values: Vec<f32> = values.into_iter().map(|value| value as f32).collect();
         Tensor::from_data(TensorData::new(values, [rows, width]), &device)
     };
     Noise {
-        activation: normal(),
-        reconstruction: normal(),
+        activation: draw(),
+        reconstruction: draw(),
     }
 }
 

@@ -5,11 +5,11 @@ use menagerie_core::Seed;
 use menagerie_sae::sae::{AuxK, Convention, Reconstruction, Situation};
 use menagerie_sae::sae_dark_matter::{
     AnalysisConfig, Baseline, Baselines, Disturbance, ErrorComponent, LeastSquares,
-    LeastSquaresConfig, LinearFit, NormTarget, PowerLaw, PowerLawConfig, PursuitConfig, Score,
-    Split, alignment, correlation, cross_component, cross_width, decompose, draw_noise,
-    draw_power_law_start, error_norm_baselines, error_objective, gradient_pursuit, least_squares,
-    norm_predictability, normalized_error, published_error_sae, row_norms, synthetic,
-    vendored_objective,
+    LeastSquaresConfig, LinearFit, NormTarget, PowerLaw, PowerLawConfig, ProceduralConfig,
+    PursuitConfig, Score, Split, alignment, correlation, cross_component, cross_width, decompose,
+    draw_noise, draw_power_law_start, error_norm_baselines, error_objective, gradient_pursuit,
+    least_squares, norm_predictability, normalized_error, published_error_sae, row_norms,
+    synthetic, vendored_objective,
 };
 use proptest::prelude::*;
 
@@ -325,6 +325,37 @@ fn disturbances_land_where_the_argument_says() {
         width as f32
     );
     assert!(absent.reconstruction_r2 < 0.8 && absent.linear_r2 > absent.reconstruction_r2 + 0.1);
+}
+
+#[test]
+fn known_parts_land_where_the_argument_says() {
+    let known = ProceduralConfig::new()
+        .with_rows(8_000)
+        .draw(Seed(3), &device())
+        .unwrap();
+    let split = halves(8_000);
+    let (x, reconstruction) = (known.x.clone(), known.reconstruction.clone());
+    let parts = decompose(x, reconstruction, &split, &LeastSquaresConfig::new()).unwrap();
+    let norms =
+        |x: Tensor<2>| -> Vec<f64> { values(row_norms(x)).into_iter().map(f64::from).collect() };
+    let linear = norms(known.absent.clone() + known.dense.clone());
+    let introduced = norms(known.introduced.clone());
+    let right = [
+        correlation(&norms(parts.linear.clone()), &linear).unwrap(),
+        correlation(&norms(parts.nonlinear.clone()), &introduced).unwrap(),
+    ];
+    let wrong = [
+        correlation(&norms(parts.linear), &introduced).unwrap(),
+        correlation(&norms(parts.nonlinear), &linear).unwrap(),
+    ];
+    assert!(right.iter().all(|&found| found > 0.8), "{right:?}");
+    assert!(wrong.iter().all(|&found| found.abs() < 0.3), "{wrong:?}");
+    let sum = parts.error - known.absent - known.dense + known.introduced;
+    assert!(largest(sum) < 0.15, "what is left is the small noise on x");
+    assert_eq!(
+        text(ProceduralConfig::new().with_learned(97).validate()),
+        "ProceduralConfig.learned = 97: must be at most the number of features, 96"
+    );
 }
 
 #[test]
