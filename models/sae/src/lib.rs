@@ -2,6 +2,7 @@
 
 pub mod activations;
 pub mod formats;
+pub mod gradient_sae;
 pub mod host;
 pub mod sae;
 pub mod sae_dark_matter;

@@ -4,8 +4,12 @@
 mod dark_matter;
 #[path = "parity/formats.rs"]
 mod formats;
+#[path = "parity/gradient.rs"]
+mod gradient;
 #[path = "parity/host.rs"]
 mod host;
+#[path = "parity/training.rs"]
+mod training;
 #[path = "parity/variants.rs"]
 mod variants;
 
@@ -16,7 +20,9 @@ use std::process::ExitCode;
 const CASES: &[&[Case]] = &[
     dark_matter::CASES,
     formats::CASES,
+    gradient::CASES,
     host::CASES,
+    training::CASES,
     variants::CASES,
 ];
 

@@ -106,6 +106,19 @@ impl Codes {
         values.greater_elem(0.0).float().sum() / rows as f64
     }
 
+    /// The sum of all activations; reads one number from the device.
+    pub fn sum(&self) -> f64 {
+        let sum = match &self.latents {
+            Latents::Dense(latents) => latents.clone().without_autodiff().sum(),
+            Latents::Sparse { values, .. } => values.clone().without_autodiff().sum(),
+        };
+        let sum = sum.into_data().convert::<f64>();
+        sum.as_slice::<f64>()
+            .ok()
+            .and_then(|sum| sum.first().copied())
+            .unwrap_or(f64::NAN)
+    }
+
     /// In how many rows each latent is active (above 0): `d_sae` numbers.
     pub fn firing_counts(&self) -> Vec<u32> {
         match &self.latents {

@@ -2,6 +2,7 @@
 
 use super::{
     codes::{Codes, Latents},
+    fold::edit,
     model::{SparseAutoencoder, row_norms},
     objective::mask,
 };
@@ -292,8 +293,8 @@ impl SparseAutoencoder {
         };
         let entries = |old: Tensor<1>| old.mask_fill(column.clone().squeeze_dim::<1>(1), 0.0);
         let new_encoder = inputs.clone() * (mean_norm * scale).unsqueeze();
-        self.encoder = self.encoder.map(rows_of(new_encoder));
-        self.decoder = self.decoder.map(rows_of(inputs / norms));
+        self.encoder = edit(self.encoder, rows_of(new_encoder));
+        self.decoder = edit(self.decoder, rows_of(inputs / norms));
         let shape = [dead.len(), d];
         let zeros = || Tensor::zeros(shape, &device);
         for id in [self.encoder.id, self.decoder.id] {
@@ -301,7 +302,7 @@ impl SparseAutoencoder {
         }
         if let Some(bias) = self.b_enc.take() {
             adam.edit(bias.id, [dead.len()], entries);
-            self.b_enc = Some(bias.map(entries));
+            self.b_enc = Some(edit(bias, entries));
         }
         Ok(self)
     }

@@ -18,7 +18,7 @@ impl SparseAutoencoder {
         // A latent that writes nothing keeps its scale.
         let norms = norms.clone().mask_fill(norms.lower_equal_elem(0.0), 1.0);
         let rows = || norms.clone().unsqueeze_dim::<2>(1);
-        let times = |param: Param<Tensor<1>>| param.map(|values| values * norms.clone());
+        let times = |param: Param<Tensor<1>>| edit(param, |values| values * norms.clone());
         let log = matches!(
             self.config().activation,
             Activation::JumpRelu {
@@ -26,11 +26,11 @@ impl SparseAutoencoder {
                 ..
             }
         );
-        self.encoder = self.encoder.map(|encoder| encoder * rows());
-        self.decoder = self.decoder.map(|decoder| decoder / rows());
+        self.encoder = edit(self.encoder, |encoder| encoder * rows());
+        self.decoder = edit(self.decoder, |decoder| decoder / rows());
         self.b_enc = self.b_enc.map(times);
         self.threshold = self.threshold.map(|param| match log {
-            true => param.map(|values| values + norms.clone().log()),
+            true => edit(param, |values| values + norms.clone().log()),
             false => times(param),
         });
         if let Some(gate) = self.gate.take() {
@@ -64,9 +64,9 @@ impl SparseAutoencoder {
                 "call `fold_decoder_norms` first: the norms are part of the selection",
             ));
         }
-        self.encoder = self.encoder.map(|encoder| encoder * scale);
-        self.decoder = self.decoder.map(|decoder| decoder / scale);
-        self.b_dec = self.b_dec.map(|bias| bias / scale);
+        self.encoder = edit(self.encoder, |encoder| encoder * scale);
+        self.decoder = edit(self.decoder, |decoder| decoder / scale);
+        self.b_dec = edit(self.b_dec, |bias| bias / scale);
         Ok(self)
     }
 
@@ -78,7 +78,7 @@ impl SparseAutoencoder {
     /// A factor that is not finite and above 0.
     pub fn scale_biases(mut self, factor: f64) -> Result<Self> {
         positive("factor", factor)?;
-        let times = |param: Param<Tensor<1>>| param.map(|values| values * factor);
+        let times = |param: Param<Tensor<1>>| edit(param, |values| values * factor);
         self.b_enc = self.b_enc.map(times);
         self.b_dec = times(self.b_dec);
         let log = matches!(
@@ -89,7 +89,7 @@ impl SparseAutoencoder {
             }
         );
         self.threshold = self.threshold.map(|param| match log {
-            true => param.map(|values| values + factor.ln()),
+            true => edit(param, |values| values + factor.ln()),
             false => times(param),
         });
         if let Some(threshold) = self.inference_threshold() {
@@ -144,7 +144,7 @@ impl SparseAutoencoder {
     pub fn normalize_decoder(mut self, epsilon: f64) -> Self {
         let norms = row_norms(self.decoder.val().detach()) + epsilon;
         let norms = norms.clone().mask_fill(norms.lower_equal_elem(0.0), 1.0);
-        self.decoder = self.decoder.map(|decoder| decoder / norms.unsqueeze_dim(1));
+        self.decoder = edit(self.decoder, |decoder| decoder / norms.unsqueeze_dim(1));
         self
     }
 
@@ -161,6 +161,17 @@ impl SparseAutoencoder {
         }
         gradients
     }
+}
+
+/// A parameter with other values, which is a leaf of the next graph as the old one was.
+pub(crate) fn edit<const D: usize>(
+    param: Param<Tensor<D>>,
+    change: impl FnOnce(Tensor<D>) -> Tensor<D>,
+) -> Param<Tensor<D>> {
+    param.map(|values| {
+        let tracked = values.is_require_grad();
+        change(values.detach()).detach().set_require_grad(tracked)
+    })
 }
 
 /// `gradient` `[rows, d]` without its components along the rows of `decoder`.

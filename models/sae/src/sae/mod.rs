@@ -39,8 +39,10 @@ mod codes;
 mod config;
 mod dead;
 mod fold;
+pub mod metrics;
 mod model;
 pub mod objective;
+mod run;
 mod schedule;
 pub mod straight_through;
 pub mod training;
@@ -52,3 +54,4 @@ pub use config::{Activation, Initialization, Normalization, SaeConfig, Threshold
 pub use fold::project;
 pub use model::{Gate, SaeOutput, SparseAutoencoder};
 pub use objective::{ObjectiveConfig, Prefixes, Reconstruction, SaeLoss, Situation, Sparsity};
+pub use run::{SaeRun, quality_metrics};

@@ -284,6 +284,21 @@ impl SparseAutoencoder {
         objective: &ObjectiveConfig,
         situation: Situation,
     ) -> Result<(SaeLoss, SaeOutput)> {
+        self.loss_selected(x, y, objective, situation, &|sae, scores| {
+            sae.select(scores)
+        })
+    }
+
+    /// [`loss`](Self::loss) with another selection of the kept latents by the pre-activations of
+    /// all of them.
+    pub(crate) fn loss_selected(
+        &self,
+        x: Tensor<2>,
+        y: Option<Tensor<2>>,
+        objective: &ObjectiveConfig,
+        situation: Situation,
+        select: &dyn Fn(&Self, &Tensor<2>) -> Pattern,
+    ) -> Result<(SaeLoss, SaeOutput)> {
         objective.validate(self.config())?;
         if y.is_none() && self.config().d_out.is_some() {
             return Err(Error::input(
@@ -309,6 +324,7 @@ impl SparseAutoencoder {
             objective,
             situation,
             target,
+            select,
         }
         .evaluate(x)
     }
@@ -319,6 +335,7 @@ struct Terms<'a> {
     objective: &'a ObjectiveConfig,
     situation: Situation<'a>,
     target: Tensor<2>,
+    select: &'a dyn Fn(&SparseAutoencoder, &Tensor<2>) -> Pattern,
 }
 
 impl Terms<'_> {
@@ -344,7 +361,7 @@ impl Terms<'_> {
             }
             _ => {
                 let scores = self.sae.scores(&input);
-                let pattern = self.sae.select(&scores);
+                let pattern = (self.select)(self.sae, &scores);
                 let latents = self.sae.kept(input.clone(), pattern);
                 (latents, None, None, Some(scores))
             }

@@ -428,10 +428,19 @@ impl SaeTrainer {
         }
     }
 
-    pub(crate) fn restore(&mut self, state: TrainerState) {
+    pub(crate) fn restore(&mut self, state: TrainerState) -> Result<()> {
+        let width = self.sae.config().d_sae;
+        if state.dead.counters().len() != width {
+            return Err(Error::input(
+                "latents of the saved trainer",
+                state.dead.counters().len(),
+                format!("must be d_sae, {width}"),
+            ));
+        }
         self.dead = state.dead;
         self.anneal = state.anneal;
         self.threshold = state.threshold;
+        Ok(())
     }
 }
 

@@ -1,0 +1,38 @@
+//! g-SAE: TopK that prefers latents which move the model's loss.
+//!
+//! An ordinary autoencoder keeps the latents that are largest, blind to what the model does with
+//! them. g-SAE multiplies each pre-activation by 1 + β |⟨W_dec,i, g⟩| before the selection, where g
+//! is the gradient of the model's loss at the activation, so that small but influential latents are
+//! kept; the kept activations themselves, and everything that is trained, stay those of TopK.
+//!
+//! Olmo, Wilson, Forsey, Hepner, Howe and Wingate, *Features that Make a Difference: Leveraging
+//! Gradients for Improved Dictionary Learning*, Findings of NAACL 2025,
+//! [arXiv:2411.10397](https://arxiv.org/abs/2411.10397). No code was published and the full text
+//! was not at hand: the selection rule is the paper's, sizes and objective follow the TopK recipe
+//! that it builds on.
+//!
+//! ```
+//! use burn::tensor::{Device, Distribution, Tensor};
+//! use menagerie_sae::gradient_sae::GradientSaeConfig;
+//!
+//! let device = Device::default();
+//! let sae = GradientSaeConfig::new(16, 64, 4).with_beta(2.0).init(&device)?;
+//! let x = Tensor::random([10, 16], Distribution::Normal(0.0, 1.0), &device);
+//! let g = Tensor::random([10, 16], Distribution::Normal(0.0, 1.0), &device);
+//!
+//! let codes = sae.encode(x.clone(), g)?;
+//! assert_eq!(sae.decode(&codes)?.dims(), [10, 16]);
+//! // Without a gradient, as where no next token is known: plain TopK with the learned weights.
+//! assert_eq!(sae.encode_plain(x)?.to_dense().dims(), [10, 64]);
+//! # Ok::<(), menagerie_core::Error>(())
+//! ```
+
+mod config;
+mod model;
+pub mod procedural;
+mod training;
+pub mod weights;
+
+pub use config::{GradientSaeConfig, GradientScale};
+pub use model::{GradientSae, attribution, scores, standardise};
+pub use training::{GradientSaeTrainer, GradientSaeTrainingConfig, logit_change};
