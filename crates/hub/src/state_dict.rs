@@ -111,6 +111,11 @@ impl StateDict {
         self.tensors.insert(key.into(), data)
     }
 
+    /// Takes the tensor called `key` out, without a copy of it.
+    pub fn remove(&mut self, key: &str) -> Option<TensorData> {
+        self.tensors.remove(key)
+    }
+
     /// The tensors and plain values below `root.`, without that prefix: one model of a checkpoint
     /// that holds several.
     ///

@@ -291,8 +291,7 @@ pub(super) fn read_rows(path: &Path) -> Result<Rows> {
     let mut tensors = StateDict::open(path)?.into_f32()?;
     let mut take = |name: &str| {
         // Taken out, so that the rows are not twice in memory.
-        let data = tensors.insert(name, burn::tensor::TensorData::from([0f32]));
-        let Some(data) = data else {
+        let Some(data) = tensors.remove(name) else {
             return Ok(None);
         };
         let shape = data.shape().to_vec();

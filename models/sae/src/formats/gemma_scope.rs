@@ -31,18 +31,12 @@ pub fn load(path: &Path, device: &Device) -> Result<Pretrained> {
     let weights = Weights::open(&path)?;
     let key = |names: [&'static str; 2]| weights.any(&names).unwrap_or(names[0]);
     let (encoder, decoder) = (key(["W_enc", "w_enc"]), key(["W_dec", "w_dec"]));
-    let length = |key: &str| match weights.shape(key)?[..] {
-        [length] => Ok(length),
-        ref other => Err(weights.refuse(format!("`{key}` has shape {other:?}, expected a vector"))),
-    };
-    let (d, f) = (length("b_dec")?, length("b_enc")?);
-    let ones = |key: &str| -> Result<bool> {
-        let tensor = weights.vector(key, f, device)?;
-        let far = data(tensor).iter::<f64>().any(|v| (v - 1.0).abs() > 1e-5);
-        Ok(!far)
-    };
-    if weights.has("scaling_factor") && !ones("scaling_factor")? {
-        return Err(weights.refuse("`scaling_factor` is not 1".into()));
+    let (d, f) = (weights.length("b_dec")?, weights.length("b_enc")?);
+    if weights.has("scaling_factor") {
+        let factor = weights.values("scaling_factor", f)?;
+        if factor.iter::<f64>().any(|value| (value - 1.0).abs() > 1e-5) {
+            return Err(weights.refuse("`scaling_factor` is not 1".into()));
+        }
     }
     let parts = Parts {
         encoder: Some(weights.transposed(encoder, [f, d], device)?),

@@ -28,11 +28,7 @@ const STATISTICS: &[&str] = &[
 pub fn load(path: &Path, device: &Device) -> Result<Pretrained> {
     let path = checkpoint_at(path)?;
     let weights = Weights::open(&path)?;
-    let length = |key: &str| match weights.shape(key)?[..] {
-        [length] => Ok(length),
-        ref other => Err(weights.refuse(format!("`{key}` has shape {other:?}, expected a vector"))),
-    };
-    let (d, f) = (length("pre_bias")?, length("latent_bias")?);
+    let (d, f) = (weights.length("pre_bias")?, weights.length("latent_bias")?);
     let (activation, normalization) = activation(&weights, &path)?;
     let config = SaeConfig::new(d, f, activation)
         .with_normalization(normalization)
@@ -54,16 +50,16 @@ pub fn load(path: &Path, device: &Device) -> Result<Pretrained> {
 }
 
 fn activation(weights: &Weights, path: &Path) -> Result<(Activation, Normalization)> {
-    let scalar = |key: &str| weights.tensors().scalar(key);
+    let scalar = |key: &str| weights.scalar(key);
     let name = match scalar("activation") {
-        None => "ReLU",
+        None => "ReLU".to_owned(),
         Some(Scalar::Text(name)) => name,
         Some(other) => {
             let problem = format!("`activation` is {other:?}, expected a name");
             return Err(Error::format(path, problem));
         }
     };
-    match name {
+    match name.as_str() {
         "ReLU" => Ok((Activation::Relu, Normalization::None)),
         "TopK" => {
             match scalar("activation_state_dict.postact_fn") {
@@ -75,8 +71,8 @@ fn activation(weights: &Weights, path: &Path) -> Result<(Activation, Normalizati
                 }
             }
             match scalar("activation_state_dict.k") {
-                Some(Scalar::Int(k)) if *k > 0 => Ok((
-                    Activation::topk(usize::try_from(*k).unwrap_or(usize::MAX)),
+                Some(Scalar::Int(k)) if k > 0 => Ok((
+                    Activation::topk(usize::try_from(k).unwrap_or(usize::MAX)),
                     Normalization::LayerNorm,
                 )),
                 other => {

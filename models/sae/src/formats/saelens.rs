@@ -294,10 +294,9 @@ fn read_sparsity(path: &Path, d_sae: usize) -> Result<Option<Vec<f32>>> {
     if !path.exists() {
         return Ok(None);
     }
-    let weights = Weights::open(path)?;
-    let values = weights.vector("sparsity", d_sae, &Device::default())?;
-    let values = values.into_data().try_into_vec_as::<f32>();
+    let values = Weights::open(path)?.values("sparsity", d_sae)?;
     values
+        .try_into_vec_as()
         .map(Some)
         .map_err(|error| Error::format(path, format!("{error:?}")))
 }

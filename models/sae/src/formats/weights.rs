@@ -6,13 +6,14 @@ use burn::{
     tensor::{Device, Tensor, TensorData},
 };
 use menagerie_core::{Error, Result};
-use menagerie_hub::StateDict;
-use std::{cell::RefCell, collections::BTreeSet, path::Path};
+use menagerie_hub::{Scalar, StateDict};
+use std::{cell::RefCell, path::Path};
 
 /// The tensors of a file; each is to be read, ignored by name, or refused.
+///
+/// A tensor that is read is taken out, so that a large file is not twice in memory.
 pub(super) struct Weights {
-    tensors: StateDict,
-    seen: RefCell<BTreeSet<String>>,
+    tensors: RefCell<StateDict>,
 }
 
 /// The parameters of an autoencoder in its own layout.
@@ -34,29 +35,25 @@ pub(super) struct Parts {
 impl Weights {
     /// The tensors of a file, floating-point ones as `f32`.
     pub fn open(path: &Path) -> Result<Self> {
-        Ok(Self::new(StateDict::open(path)?.into_f32()?))
+        Ok(Self {
+            tensors: RefCell::new(StateDict::open(path)?.into_f32()?),
+        })
     }
 
-    pub fn new(tensors: StateDict) -> Self {
-        Self {
-            tensors,
-            seen: RefCell::default(),
-        }
-    }
-
-    /// The file.
-    pub fn tensors(&self) -> &StateDict {
-        &self.tensors
+    /// A plain value beside the tensors.
+    pub fn scalar(&self, key: &str) -> Option<Scalar> {
+        self.tensors.borrow().scalar(key).cloned()
     }
 
     pub fn has(&self, key: &str) -> bool {
-        self.tensors.get(key).is_some()
+        self.tensors.borrow().get(key).is_some()
     }
 
     /// Leaves `keys` unread on purpose.
     pub fn ignore(&self, keys: &[&str]) {
-        let keys = keys.iter().map(|&key| key.to_owned());
-        self.seen.borrow_mut().extend(keys);
+        for key in keys {
+            self.tensors.borrow_mut().remove(key);
+        }
     }
 
     /// The first of `keys` that there is.
@@ -64,16 +61,29 @@ impl Weights {
         keys.iter().copied().find(|key| self.has(key))
     }
 
-    /// The shape of a tensor.
-    pub fn shape(&self, key: &str) -> Result<Vec<usize>> {
-        Ok(self.data(key)?.shape().to_vec())
+    /// The length of a vector, which is left to be read.
+    pub fn length(&self, key: &str) -> Result<usize> {
+        let shape = self
+            .tensors
+            .borrow()
+            .get(key)
+            .map(|data| data.shape().to_vec());
+        match shape.as_deref() {
+            Some([length]) => Ok(*length),
+            Some(other) => {
+                Err(self.refuse(format!("`{key}` has shape {other:?}, expected a vector")))
+            }
+            None => Err(self.missing(key)),
+        }
     }
 
-    fn data(&self, key: &str) -> Result<&TensorData> {
-        self.seen.borrow_mut().insert(key.to_owned());
-        self.tensors
-            .get(key)
-            .ok_or_else(|| self.refuse(format!("`{key}` is missing")))
+    fn take(&self, key: &str) -> Result<TensorData> {
+        let data = self.tensors.borrow_mut().remove(key);
+        data.ok_or_else(|| self.missing(key))
+    }
+
+    fn missing(&self, key: &str) -> Error {
+        self.refuse(format!("`{key}` is missing"))
     }
 
     /// The matrix `key` as `[rows, columns]`, turned where the file holds it the other way.
@@ -93,7 +103,7 @@ impl Weights {
         usually_turned: bool,
         device: &Device,
     ) -> Result<Tensor<2>> {
-        let data = self.data(key)?;
+        let data = self.take_floats(key)?;
         let turned = [shape[1], shape[0]];
         // A square matrix is as the format says; for others the shape decides.
         let turn = match data.shape().to_vec() {
@@ -106,22 +116,27 @@ impl Weights {
                 )));
             }
         };
-        let tensor = Tensor::<2>::from_data(self.floats(key, data)?, device);
+        let tensor = Tensor::<2>::from_data(data, device);
         Ok(if turn { tensor.transpose() } else { tensor })
     }
 
     pub fn vector(&self, key: &str, width: usize, device: &Device) -> Result<Tensor<1>> {
-        let data = self.data(key)?;
+        Ok(Tensor::from_data(self.values(key, width)?, device))
+    }
+
+    /// The numbers of a vector.
+    pub fn values(&self, key: &str, width: usize) -> Result<TensorData> {
+        let data = self.take_floats(key)?;
         let found = data.shape().to_vec();
         if found != [width] {
             return Err(self.refuse(format!("`{key}` has shape {found:?}, expected [{width}]")));
         }
-        Ok(Tensor::from_data(self.floats(key, data)?, device))
+        Ok(data)
     }
 
     /// A tensor of one element.
     pub fn number(&self, key: &str) -> Result<f64> {
-        let data = self.data(key)?;
+        let data = self.take(key)?;
         let mut values = data.iter::<f64>();
         match (values.next(), values.next()) {
             (Some(value), None) if value.is_finite() => Ok(value),
@@ -129,25 +144,21 @@ impl Weights {
         }
     }
 
-    fn floats(&self, key: &str, data: &TensorData) -> Result<TensorData> {
-        if !data.dtype().is_float() {
-            return Err(self.refuse(format!(
+    fn take_floats(&self, key: &str) -> Result<TensorData> {
+        let data = self.take(key)?;
+        match data.dtype().is_float() {
+            true => Ok(data),
+            false => Err(self.refuse(format!(
                 "`{key}` holds {:?}, expected floating-point numbers",
                 data.dtype()
-            )));
+            ))),
         }
-        Ok(data.clone())
     }
 
     /// Refuses a file with tensors that nothing has read.
     pub fn finish(&self) -> Result<()> {
-        let seen = self.seen.borrow();
-        let left: Vec<String> = self
-            .tensors
-            .keys()
-            .filter(|key| !seen.contains(*key))
-            .map(|key| format!("`{key}`"))
-            .collect();
+        let tensors = self.tensors.borrow();
+        let left: Vec<String> = tensors.keys().map(|key| format!("`{key}`")).collect();
         match left.is_empty() {
             true => Ok(()),
             false => Err(self.refuse(format!("unexpected: {}", left.join(", ")))),
@@ -156,7 +167,7 @@ impl Weights {
 
     pub fn refuse(&self, problem: String) -> Error {
         Error::Weights {
-            origin: self.tensors.origin().to_owned(),
+            origin: self.tensors.borrow().origin().to_owned(),
             module: "SparseAutoencoder".to_owned(),
             problem,
         }

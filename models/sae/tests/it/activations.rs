@@ -9,6 +9,11 @@ use menagerie_sae::activations::{
 use menagerie_sae::host::{HookPoint, LanguageModelConfig, activation_gradient};
 use std::collections::BTreeSet;
 
+fn device() -> Device {
+    let name = std::env::var("MENAGERIE_DEVICE").unwrap_or("flex".into());
+    menagerie_core::device::parse(&name).unwrap()
+}
+
 /// Row r is [r, r + 0.5]; with a pair, [-r].
 pub fn numbered(rows: usize, paired: bool) -> Rows {
     let x = (0..rows).flat_map(|r| [r as f32, r as f32 + 0.5]).collect();
@@ -67,7 +72,7 @@ fn half_of_a_full_buffer_is_served_between_refills() {
 
 #[test]
 fn a_buffer_goes_on_exactly_where_it_was_saved() {
-    let device = Device::default();
+    let device = device();
     let mut whole = buffer(700, 23, 96, 10);
     let mut expected = Vec::new();
     while let Some(rows) = whole.next_rows().unwrap() {
@@ -183,7 +188,7 @@ impl Probe for Echo {
     }
 
     fn device(&self) -> Device {
-        Device::default()
+        device()
     }
 
     fn read(&self, tokens: Tensor<2, Int>) -> Result<(Tensor<3>, Option<Tensor<3>>)> {
@@ -323,7 +328,7 @@ fn hosts_and_streams_that_cannot_work_are_refused() {
 
 #[test]
 fn a_hooked_model_pairs_gradients_and_targets_with_their_activations() {
-    let device = Device::default();
+    let device = device();
     let config = LanguageModelConfig::gpt2(20, 8, 12, 2, 2);
     let model = menagerie_train::initialise(&device, Seed(1), || config.init(&device)).unwrap();
     let hook = |name: &str| HookPoint::parse(name, &config).unwrap();
@@ -388,7 +393,7 @@ fn norms_and_the_geometric_median_are_what_they_say() {
         "sum of the norms is 0.0: must be above 0 over the 3 rows of the source"
     );
 
-    let device = Device::default();
+    let device = device();
     // The middle one of three points on a line; the mean lies elsewhere.
     let points = Tensor::<2>::from_data([[0.0, 0.0], [1.0, 1.0], [9.0, 9.0]], &device);
     let median = geometric_median(points).unwrap().into_data();

@@ -27,7 +27,8 @@ fn checkpoint(name: &str) -> PathBuf {
 }
 
 fn device() -> Device {
-    Device::default()
+    let name = std::env::var("MENAGERIE_DEVICE").unwrap_or("flex".into());
+    menagerie_core::device::parse(&name).unwrap()
 }
 
 fn random<const D: usize>(shape: [usize; D]) -> Tensor<D> {

@@ -429,3 +429,30 @@ fn releases_are_read_from_the_cache_of_the_hub() {
         "unknown release `gpt2-small-res-jbb`; did you mean `gpt2-small-res-jb` or `gpt2-small-hook-z-kk`?"
     );
 }
+
+#[test]
+fn damage_anywhere_is_an_error_and_never_a_panic() {
+    for name in fs::read_dir(checkpoint("")).unwrap() {
+        let name = name.unwrap().file_name().into_string().unwrap();
+        let (_folder, path) = copy(&name);
+        for entry in fs::read_dir(&path).unwrap() {
+            let file = entry.unwrap().path();
+            let whole = fs::read(&file).unwrap();
+            let step = if whole.len() > 1000 { 97 } else { 5 };
+            for at in (0..whole.len()).step_by(step) {
+                let mut bytes = whole.clone();
+                bytes[at] ^= 0x15;
+                fs::write(&file, bytes).unwrap();
+                // Damage in a weight or in a name that is not read goes unnoticed.
+                let _ = formats::open(&path, &device());
+            }
+            fs::write(&file, &whole[..whole.len() / 2]).unwrap();
+            assert!(
+                formats::open(&path, &device()).is_err(),
+                "{}",
+                file.display()
+            );
+            fs::write(&file, whole).unwrap();
+        }
+    }
+}
