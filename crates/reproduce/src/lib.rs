@@ -11,6 +11,7 @@
 pub mod cluster;
 mod jobs;
 pub mod representation;
+pub mod sae;
 
 use burn::tensor::Device;
 use menagerie_core::{Error, Result, System};
@@ -18,7 +19,11 @@ use menagerie_report::Report;
 use std::path::{Path, PathBuf};
 
 /// Every recipe, by family and slug.
-pub const RECIPES: &[Recipe] = &[cluster::prototype_net::RECIPE, representation::qlae::RECIPE];
+pub const RECIPES: &[Recipe] = &[
+    cluster::prototype_net::RECIPE,
+    representation::qlae::RECIPE,
+    sae::gradient_sae::RECIPE,
+];
 
 /// How a paper is reproduced.
 #[derive(Clone, Copy)]

@@ -36,3 +36,49 @@ pub mod weights;
 pub use config::{GradientSaeConfig, GradientScale};
 pub use model::{GradientSae, attribution, scores, standardise};
 pub use training::{GradientSaeTrainer, GradientSaeTrainingConfig, logit_change};
+
+use menagerie_core::{Claim, Gate, System};
+
+/// What the paper claims in its abstract; its tables were not at hand.
+pub const SYSTEM: System = System {
+    slug: "gradient-sae",
+    title: "Features that Make a Difference: Leveraging Gradients for Improved Dictionary Learning",
+    family: "sae",
+    summary: "Sparse autoencoders whose TopK prefers latents that move the model's loss",
+    paper: "arXiv:2411.10397",
+    paper_url: "https://arxiv.org/abs/2411.10397",
+    code_url: None,
+    claims: &[
+        Claim {
+            id: "faithful",
+            text: "At fixed sparsity, reconstructions are more faithful to the model's performance than TopK's.",
+            figures: &[],
+            gate: Gate::Decided,
+        },
+        Claim {
+            id: "fewer-dead",
+            text: "Fewer latents die.",
+            figures: &[],
+            gate: Gate::Decided,
+        },
+        Claim {
+            id: "mechanism",
+            text: "Features that are small but that the model reads are kept in place of larger ones that it does not read.",
+            figures: &[],
+            gate: Gate::Decided,
+        },
+        Claim {
+            id: "steering",
+            text: "Latents are more effective, on average, at steering the model.",
+            figures: &[],
+            gate: Gate::Reported,
+        },
+        Claim {
+            id: "without-gradient",
+            text: "The advantage lies in the learned dictionary, not only in knowing the next token at test time.",
+            figures: &[],
+            gate: Gate::Reported,
+        },
+    ],
+    hub_ids: &[],
+};

@@ -5,9 +5,10 @@ use super::{
     model::{GradientSae, loss},
 };
 use crate::{
+    activations::Batches,
     host::{HookPoint, LanguageModel},
     sae::{
-        AuxK, Convention, ObjectiveConfig, Reconstruction, SparseAutoencoder,
+        AuxK, Convention, ObjectiveConfig, Reconstruction, SaeRun, SparseAutoencoder,
         training::{Constraint, DeadRule, RateSchedule, SaeTrainer, SaeTrainingConfig},
     },
 };
@@ -23,6 +24,7 @@ use menagerie_train::{AdamConfig, Scalars};
 #[derive(Config, Debug, PartialEq)]
 pub struct GradientSaeTrainingConfig {
     /// Number of steps.
+    #[config(default = 48_828)]
     pub steps: usize,
     /// Rows per step.
     #[config(default = 4_096)]
@@ -44,7 +46,8 @@ pub struct GradientSaeTrainingConfig {
 impl GradientSaeTrainingConfig {
     /// 1,200 steps of 1,024 rows at 1e-3, for the small character model.
     pub fn small() -> Self {
-        Self::new(1_200)
+        Self::new()
+            .with_steps(1_200)
             .with_batch(1_024)
             .with_learning_rate(1e-3)
             .with_auxk(32)
@@ -53,7 +56,7 @@ impl GradientSaeTrainingConfig {
 
     /// Layer 7 of GPT-2 small: 200 million tokens in batches of 4,096.
     pub fn gpt2_small() -> Self {
-        Self::new(48_828)
+        Self::new()
     }
 
     /// The objective: FVU + AuxK.
@@ -125,6 +128,28 @@ impl GradientSaeTrainer {
             .step_with(step, x.clone(), |sae, objective, situation| {
                 loss(sae, config, x, g, objective, situation)
             })
+    }
+
+    /// The whole training on a stream of activations, each paired with its gradient.
+    ///
+    /// # Errors
+    /// A stream of another width; a step fails on a batch without gradients.
+    pub fn run<'a, B: Batches>(self, batches: B) -> Result<SaeRun<'a, B>> {
+        let config = self.config;
+        let run = SaeRun::new(self.inner, batches)?;
+        Ok(run.stepping(move |trainer, step, batch| {
+            let g = batch.paired.ok_or_else(|| {
+                Error::input(
+                    "gradient",
+                    "missing",
+                    "selection by gradient needs one beside every activation",
+                )
+            })?;
+            let x = batch.x;
+            trainer.step_with(step, x.clone(), |sae, objective, situation| {
+                loss(sae, &config, x, g, objective, situation)
+            })
+        }))
     }
 
     /// The autoencoder as it stands.

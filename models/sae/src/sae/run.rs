@@ -4,13 +4,16 @@ use super::{
     metrics::Quality,
     training::{SaeTrainer, TrainerState},
 };
-use crate::activations::Batches;
+use crate::activations::{Batch, Batches};
 use menagerie_core::{Error, Result, config};
 use menagerie_train::{Metrics, Procedure, Scalars, load_module, save_module};
 use std::path::Path;
 
 /// What measures an autoencoder on held-out activations.
 type Evaluate<'a> = Box<dyn FnMut(&SaeTrainer) -> Result<Metrics> + 'a>;
+
+/// What a step makes of its batch.
+type Step<'a> = Box<dyn FnMut(&mut SaeTrainer, usize, Batch) -> Result<Scalars> + 'a>;
 
 /// An autoencoder that is trained on a stream of batches, one per step.
 ///
@@ -19,6 +22,7 @@ type Evaluate<'a> = Box<dyn FnMut(&SaeTrainer) -> Result<Metrics> + 'a>;
 pub struct SaeRun<'a, B> {
     trainer: SaeTrainer,
     batches: B,
+    step: Step<'a>,
     evaluate: Option<Evaluate<'a>>,
 }
 
@@ -39,8 +43,24 @@ impl<'a, B: Batches> SaeRun<'a, B> {
         Ok(Self {
             trainer,
             batches,
+            step: Box::new(|trainer, step, batch| {
+                let targets = match trainer.sae.config().d_out {
+                    Some(_) => batch.paired,
+                    None => None,
+                };
+                trainer.step(step, batch.x, targets)
+            }),
             evaluate: None,
         })
+    }
+
+    /// Makes of every batch what `step` does instead of the trainer's own step.
+    pub fn stepping(
+        mut self,
+        step: impl FnMut(&mut SaeTrainer, usize, Batch) -> Result<Scalars> + 'a,
+    ) -> Self {
+        self.step = Box::new(step);
+        self
     }
 
     /// Measures with `evaluate` whenever the run evaluates.
@@ -80,11 +100,7 @@ impl<B: Batches> Procedure for SaeRun<'_, B> {
                 "ended before the last step: give it more tokens or epochs",
             )
         })?;
-        let targets = match self.trainer.sae.config().d_out {
-            Some(_) => batch.paired,
-            None => None,
-        };
-        self.trainer.step(step, batch.x, targets)
+        (self.step)(&mut self.trainer, step, batch)
     }
 
     fn evaluate(&mut self, _step: usize) -> Result<Metrics> {

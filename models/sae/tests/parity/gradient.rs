@@ -95,7 +95,7 @@ fn forward_and_loss(fixture: &Fixture, device: &Device, check: &mut Check) -> Re
     let counters = counters.iter().map(|&steps| steps as u64).collect();
     // Dead after more than so many steps.
     let dead = DeadLatents::from_counters(counters, settings.dead_after_steps + 1, 0.0);
-    let training = GradientSaeTrainingConfig::new(1)
+    let training = GradientSaeTrainingConfig::new()
         .with_auxk(settings.auxk)
         .with_auxk_coefficient(settings.auxk_coef);
     let mask = dead.mask();

@@ -1,0 +1,3 @@
+//! Sparse autoencoders.
+
+pub mod gradient_sae;
