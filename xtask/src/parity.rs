@@ -68,7 +68,9 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<u8> {
 pub fn execute(workspace: &Workspace, plan: &Plan) -> Result<(u8, Tally)> {
     let systems = descriptor::systems(workspace)?;
     for slug in plan.slugs {
-        descriptor::find(&systems, slug)?;
+        if owner(&systems, slug).is_none() {
+            descriptor::find(&systems, slug)?;
+        }
     }
     let mut tally = Tally::default();
     let mut failed = false;
@@ -175,9 +177,17 @@ pub fn packages(systems: &[System]) -> Vec<String> {
 /// The packages of one `cargo test`, and the slugs that their harnesses are given.
 type Job = (Vec<String>, Vec<String>);
 
+/// The package that answers for a slug: that of the system, or of the family `sae` for `sae-base`,
+/// the parts that its systems share.
+fn owner(systems: &[System], slug: &str) -> Option<String> {
+    let family = slug.strip_suffix("-base");
+    let owns = |system: &&System| system.slug == slug || Some(system.family.as_str()) == family;
+    systems.iter().find(owns).map(System::package)
+}
+
 /// A job per package that owns fixtures, and the fixtures that nobody owns.
 fn sort<'a>(systems: &[System], fixtures: &'a [Fixture]) -> (Vec<Job>, Vec<&'a Fixture>) {
-    let known = |fixture: &&Fixture| systems.iter().any(|system| system.slug == fixture.slug);
+    let known = |fixture: &&Fixture| owner(systems, &fixture.slug).is_some();
     let (claimed, unclaimed): (Vec<_>, Vec<_>) = fixtures.iter().partition(known);
     let slugs: Vec<String> = claimed.iter().map(|fixture| fixture.slug.clone()).collect();
     let jobs = if slugs.is_empty() {
@@ -191,19 +201,17 @@ fn sort<'a>(systems: &[System], fixtures: &'a [Fixture]) -> (Vec<Job>, Vec<&'a F
 /// A job per package that owns requested slugs; with none requested, one for every family whole,
 /// so that a single build serves them all.
 fn requested(systems: &[System], slugs: &[String]) -> Vec<Job> {
-    let mut jobs = BTreeMap::<String, Vec<String>>::new();
-    for system in systems {
-        if slugs.is_empty() || slugs.contains(&system.slug) {
-            jobs.entry(system.package())
-                .or_default()
-                .push(system.slug.clone());
+    let mut jobs = BTreeMap::<String, BTreeSet<String>>::new();
+    for slug in slugs {
+        if let Some(package) = owner(systems, slug) {
+            jobs.entry(package).or_default().insert(slug.clone());
         }
     }
     if slugs.is_empty() {
         vec![(packages(systems), Vec::new())]
     } else {
         jobs.into_iter()
-            .map(|(package, slugs)| (vec![package], slugs))
+            .map(|(package, slugs)| (vec![package], slugs.into_iter().collect()))
             .collect()
     }
 }
@@ -373,7 +381,11 @@ mod tests {
         let jobs = requested(&systems(), &["curve-fit".into(), "line-fit".into()]);
         assert_eq!(jobs.len(), 1);
         assert_eq!(jobs[0].0, ["menagerie-theory"]);
-        assert_eq!(jobs[0].1, ["line-fit", "curve-fit"]);
+        assert_eq!(jobs[0].1, ["curve-fit", "line-fit"]);
+        let base = requested(&systems(), &["theory-base".into(), "zebra-base".into()]);
+        assert_eq!(base.len(), 1);
+        assert_eq!(base[0].0, ["menagerie-theory"]);
+        assert_eq!(base[0].1, ["theory-base"]);
         let all = requested(&systems(), &[]);
         assert_eq!(all.len(), 1);
         assert_eq!(all[0].0, ["menagerie-representation", "menagerie-theory"]);

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// assert_eq!(GradientSaeConfig::gpt2_small().parameters(), 37_774_080);
 /// let error = GradientSaeConfig::new(16, 64, 4).with_beta(-1.0).validate().unwrap_err();
-/// assert_eq!(error.to_string(), "GradientSaeConfig.beta is -1.0: must be finite and at least 0");
+/// assert_eq!(error.to_string(), "GradientSaeConfig.beta = -1.0: must be finite and at least 0");
 /// ```
 #[derive(Config, Debug, PartialEq)]
 pub struct GradientSaeConfig {

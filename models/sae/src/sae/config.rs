@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 /// let error = SaeConfig::new(16, 64, Activation::topk(65)).validate().unwrap_err();
 /// assert_eq!(
 ///     error.to_string(),
-///     "SaeConfig.activation.k is 65: must be at least 1 and at most d_sae, 64"
+///     "SaeConfig.activation.k = 65: must be at least 1 and at most d_sae, 64"
 /// );
 /// ```
 #[derive(Config, Debug, PartialEq)]

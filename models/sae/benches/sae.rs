@@ -1,0 +1,100 @@
+//! Forward passes and training steps at the cards' shapes.
+#![allow(clippy::unwrap_used)]
+
+use burn::tensor::{Device, Distribution, Tensor};
+use divan::Bencher;
+use menagerie_core::Seed;
+
+fn main() {
+    divan::main();
+}
+
+fn random(shape: [usize; 2], device: &Device) -> Tensor<2> {
+    Tensor::random(shape, Distribution::Normal(0.0, 1.0), device)
+}
+
+/// TopK of 32 of 8,192 latents on 1,024 activations of width 512, selected by gradient.
+#[divan::bench_group(name = "gradient-sae")]
+mod gradient_sae_benches {
+    use super::*;
+    use menagerie_nn::sparse::{Pattern, topk};
+    use menagerie_sae::gradient_sae::{
+        GradientSae, GradientSaeConfig, GradientSaeTrainer, GradientSaeTrainingConfig,
+    };
+    use menagerie_train::initialise;
+
+    const ROWS: usize = 1_024;
+    const WIDTH: usize = 512;
+
+    fn sae(beta: f64, device: &Device) -> GradientSae {
+        let config = GradientSaeConfig::new(WIDTH, 8_192, 32).with_beta(beta);
+        initialise(device, Seed(0), || config.init(device)).unwrap()
+    }
+
+    #[divan::bench(sample_count = 10, sample_size = 1)]
+    fn forward(bencher: Bencher) {
+        let device = Device::default();
+        let sae = sae(0.0, &device);
+        let x = random([ROWS, WIDTH], &device);
+        bencher.bench_local(|| {
+            sae.sae
+                .forward(x.clone())
+                .unwrap()
+                .reconstruction
+                .into_data()
+        });
+    }
+
+    #[divan::bench(sample_count = 10, sample_size = 1)]
+    fn forward_by_gradient(bencher: Bencher) {
+        let device = Device::default();
+        let sae = sae(1.0, &device);
+        let x = random([ROWS, WIDTH], &device);
+        let g = random([ROWS, WIDTH], &device);
+        bencher.bench_local(|| {
+            let output = sae.forward(x.clone(), g.clone()).unwrap();
+            output.reconstruction.into_data()
+        });
+    }
+
+    fn run_step(bencher: Bencher, beta: f64) {
+        let device = Device::default().autodiff();
+        let training = GradientSaeTrainingConfig::new();
+        let mut trainer = GradientSaeTrainer::new(sae(beta, &device), &training, Seed(0)).unwrap();
+        let x = random([ROWS, WIDTH], &device);
+        let g = random([ROWS, WIDTH], &device);
+        let mut step = 0;
+        bencher.bench_local(|| {
+            step += 1;
+            trainer
+                .step(step, x.clone(), g.clone())
+                .unwrap()
+                .read()
+                .unwrap()
+        });
+    }
+
+    /// Plain TopK: forward, backward, projection, clipping, Adam, renormalisation.
+    #[divan::bench(sample_count = 10, sample_size = 1)]
+    fn step(bencher: Bencher) {
+        run_step(bencher, 0.0);
+    }
+
+    #[divan::bench(sample_count = 10, sample_size = 1)]
+    fn step_by_gradient(bencher: Bencher) {
+        run_step(bencher, 1.0);
+    }
+
+    #[divan::bench(sample_count = 20, sample_size = 1)]
+    fn topk_rows(bencher: Bencher) {
+        let x = random([ROWS, 8_192], &Device::default());
+        bencher.bench_local(|| topk(x.clone(), 32).0.into_data());
+    }
+
+    /// 32 per row on average, the largest of all rows.
+    #[divan::bench(sample_count = 20, sample_size = 1)]
+    fn topk_of_all(bencher: Bencher) {
+        let x = random([ROWS, 8_192], &Device::default());
+        bencher.bench_local(|| Pattern::topk_of_all(&x, 32 * ROWS).len());
+    }
+}
