@@ -37,6 +37,7 @@ mod hugging_face;
 mod layers;
 mod model;
 mod objective;
+mod processing;
 mod training;
 pub mod weights;
 
@@ -47,4 +48,5 @@ pub use hook::{HookPoint, Hooks, Site};
 pub use layers::Norm;
 pub use model::LanguageModel;
 pub use objective::{activation_gradient, cross_entropy, next_token_loss};
+pub use processing::Processing;
 pub use training::{CharTrainingConfig, TokenBatch, char_host, train_on};

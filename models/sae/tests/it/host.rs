@@ -2,13 +2,13 @@
 
 use burn::{
     module::Module,
-    tensor::{Device, Int, Tensor, TensorData, Tolerance},
+    tensor::{Device, Int, Tensor, TensorData, Tolerance, activation::log_softmax},
 };
 use menagerie_core::Seed;
 use menagerie_hub::StateDict;
 use menagerie_sae::host::{
-    Activation, Architecture, HookPoint, Hooks, LanguageModel, LanguageModelConfig, RotaryConfig,
-    Site, activation_gradient, cross_entropy, weights,
+    Activation, Architecture, HookPoint, Hooks, LanguageModel, LanguageModelConfig, Processing,
+    RotaryConfig, Site, activation_gradient, cross_entropy, weights,
 };
 
 /// One small model of every architecture.
@@ -499,4 +499,39 @@ fn another_models_weights_list_what_does_not_fit() {
     let shallower = LanguageModelConfig::gpt2(23, 12, 16, 1, 4);
     let error = LanguageModel::load(&shallower, &file, &device()).unwrap_err();
     assert!(error.to_string().contains("unexpected"), "{error}");
+}
+
+#[test]
+fn processing_is_for_gpt2_and_takes_the_steps_that_are_asked_for() {
+    let configs = configs();
+    let error = model(&configs[1]).processed(Processing::new()).unwrap_err();
+    let error = error.to_string();
+    assert_eq!(
+        error,
+        "the architecture to process is GptNeoX: must be Gpt2"
+    );
+
+    let model = model(&configs[0]);
+    let plain = log_softmax(model.forward(tokens()).unwrap(), 2);
+    let resid = hook("blocks.1.hook_resid_pre", model.config());
+    let before = model.activations(tokens(), &resid).unwrap();
+    for center_writing in [true, false] {
+        let steps = Processing::new().with_center_writing(center_writing);
+        let processed = model.processed(steps).unwrap();
+        assert_eq!(processed.num_params(), processed.config().parameters());
+        let logits = processed.forward(tokens()).unwrap();
+        assert_close(log_softmax(logits, 2), plain.clone());
+        let after = processed.activations(tokens(), &resid).unwrap();
+        let mean = after.clone().mean_dim(2).abs().max().into_scalar::<f32>();
+        assert_eq!(mean < 1e-6, center_writing, "{mean}");
+        if !center_writing {
+            assert_close(after, before.clone());
+        }
+        // The untied unembedding goes to a file and back.
+        let loaded = LanguageModel::load(processed.config(), &official(&processed), &device());
+        assert_close(
+            loaded.unwrap().forward(tokens()).unwrap(),
+            processed.forward(tokens()).unwrap(),
+        );
+    }
 }

@@ -1,11 +1,11 @@
 //! Language-model hosts against the transformers library.
 
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Device, Int, Tensor, activation::log_softmax};
 use menagerie_core::{Error, Result};
 use menagerie_hub::{KeyMap, StateDict};
 use menagerie_parity::{Case, Check, Fixture};
 use menagerie_sae::host::{
-    HookPoint, Hooks, LanguageModel, LanguageModelConfig, cross_entropy, weights,
+    HookPoint, Hooks, LanguageModel, LanguageModelConfig, Processing, cross_entropy, weights,
 };
 use serde_json::{Map, Value};
 
@@ -19,6 +19,7 @@ pub const CASES: &[Case] = &[
     case("llama_tiny", |fixture, device, check| {
         layers_case("llama", fixture, device, check)
     }),
+    case("transformer_lens_processing", processing_case),
     case("qwen3_tiny", |fixture, device, check| {
         layers_case("qwen3", fixture, device, check)
     }),
@@ -58,8 +59,22 @@ fn host_weights(fixture: &Fixture) -> StateDict {
     StateDict::from_tensors(weights.origin(), host.collect::<Vec<_>>())
 }
 
-/// Runs a model and compares every recorded hook; `names` leads from hooks to recorded names.
+/// Runs a model and compares every recorded hook, and the logits; `names` leads from hooks to
+/// recorded names.
 fn compare_hooks(
+    check: &mut Check,
+    model: &LanguageModel,
+    tokens: &Tensor<2, Int>,
+    names: &[(String, String)],
+) -> Result<Tensor<3>> {
+    let logits = hooked(check, model, tokens, names)?;
+    // Without a hook, attention goes another way to the same logits.
+    let plain = model.forward(tokens.clone())?;
+    check.output("logits", plain)?;
+    Ok(logits)
+}
+
+fn hooked(
     check: &mut Check,
     model: &LanguageModel,
     tokens: &Tensor<2, Int>,
@@ -92,9 +107,6 @@ fn compare_hooks(
             _ => check.output(recorded, ours)?,
         }
     }
-    // Without a hook, attention goes another way to the same logits.
-    let plain = model.forward(tokens.clone())?;
-    check.output("logits", plain)?;
     Ok(logits)
 }
 
@@ -116,19 +128,22 @@ fn compare_loss(
     check.gradients(model, &loss.backward(), map)
 }
 
+/// Every hook of every block.
+fn lens_names(config: &LanguageModelConfig) -> Vec<String> {
+    (0..config.layers)
+        .flat_map(|layer| {
+            let names = HookPoint::names(config).into_iter();
+            names.map(move |name| name.replace("{l}", &layer.to_string()))
+        })
+        .collect()
+}
+
 /// A fixture whose results have TransformerLens' names.
 fn lens_case(fixture: &Fixture, device: &Device, check: &mut Check) -> Result<()> {
     let tokens = fixture.input_int::<2>("input_ids", device)?;
     let names = |model: &LanguageModel| -> Vec<(String, String)> {
-        let layers = 0..model.config().layers;
-        layers
-            .flat_map(|layer| {
-                HookPoint::names(model.config())
-                    .into_iter()
-                    .map(move |name| name.replace("{l}", &layer.to_string()))
-            })
-            .map(|name| (name.clone(), name))
-            .collect()
+        let names = lens_names(model.config()).into_iter();
+        names.map(|name| (name.clone(), name)).collect()
     };
     let plain = host("gpt2", fixture, device)?;
     compare_hooks(check, &plain, &tokens, &names(&plain))?;
@@ -174,4 +189,23 @@ fn layers_case(
     let logits = compare_hooks(check, &model, &tokens, &names(&model))?;
     let map = weights::key_map(model.config());
     compare_loss(check, &model, tokens, logits, &map)
+}
+
+/// A processed GPT-2, and the original one below `raw.`.
+fn processing_case(fixture: &Fixture, device: &Device, check: &mut Check) -> Result<()> {
+    let tokens = fixture.input_int::<2>("input_ids", device)?;
+    let original = host("gpt2", fixture, device)?;
+    let processed = original.processed(Processing::new())?;
+    let names = |prefix: &str| -> Vec<(String, String)> {
+        lens_names(original.config())
+            .into_iter()
+            .map(|name| (name.clone(), format!("{prefix}{name}")))
+            .collect()
+    };
+    hooked(check, &original, &tokens, &names("raw."))?;
+    let logits = compare_hooks(check, &processed, &tokens, &names(""))?;
+    check.output("log_softmax", log_softmax(logits, 2))?;
+    // Whatever is folded and centred, probabilities stay.
+    let plain = original.forward(tokens)?;
+    check.output("log_softmax", log_softmax(plain, 2))
 }
