@@ -31,6 +31,7 @@
 
 mod attention;
 mod block;
+mod checkpoint;
 mod config;
 mod hook;
 mod hugging_face;
@@ -38,6 +39,8 @@ mod layers;
 mod model;
 mod objective;
 mod processing;
+#[cfg(feature = "tokenizer")]
+mod tokenizer;
 mod training;
 pub mod weights;
 
@@ -49,4 +52,6 @@ pub use layers::Norm;
 pub use model::LanguageModel;
 pub use objective::{activation_gradient, cross_entropy, next_token_loss};
 pub use processing::Processing;
+#[cfg(feature = "tokenizer")]
+pub use tokenizer::Tokenizer;
 pub use training::{CharTrainingConfig, TokenBatch, char_host, train_on};

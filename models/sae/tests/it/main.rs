@@ -7,6 +7,9 @@ mod dark_matter_injection;
 mod formats;
 mod gradient;
 mod host;
+mod host_files;
+#[cfg(feature = "tokenizer")]
+mod host_tokenizer;
 mod host_training;
 mod sae;
 mod sae_training;
