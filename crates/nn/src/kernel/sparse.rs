@@ -339,70 +339,97 @@ fn outer_body<const FMA: bool>(
 }
 
 /// A single-precision number as an integer of the same order, NaN above all.
+#[inline(always)]
 fn key(value: f32) -> u32 {
-    if value.is_nan() {
-        return u32::MAX;
-    }
     // Zeros of either sign are equal.
     let bits = (value + 0.0).to_bits();
-    if bits >> 31 == 1 {
-        !bits
+    let flip = ((bits as i32) >> 31) as u32 | 1 << 31;
+    if value.is_nan() {
+        u32::MAX
     } else {
-        bits | 1 << 31
+        bits ^ flip
     }
 }
 
+/// Bits of a key that the first pass tells apart.
+const DIGIT: u32 = 12;
+
 /// The `count` largest values of all of `x`, as the columns of every row in ascending order and
 /// where each row starts; of equal values at the border, those of the first places.
+///
+/// One pass counts by the leading bits of the values, one collects those at the border, one
+/// writes the result.
 ///
 /// # Panics
 /// If `count` is 0 or above `x.len()`, or `width` is 0.
 pub(crate) fn topk_of_all(x: &[f32], width: usize, count: usize) -> (Vec<usize>, Vec<u32>) {
     assert!(count > 0 && count <= x.len());
-    // The key of the last kept value, eight bits at a time from the top.
-    let (mut prefix, mut above, mut bits) = (0_u32, 0_usize, 0_u32);
-    while bits < 32 {
-        let shift = 24 - bits;
-        let histogram = x
-            .par_chunks(1 << 16)
-            .map(|chunk| {
-                let mut histogram = [0_usize; 256];
-                for &value in chunk {
+    const CHUNK: usize = 1 << 16;
+    let digit = |value: f32| key(value) >> (32 - DIGIT);
+    let histogram = x
+        .par_chunks(CHUNK)
+        .map(|chunk| {
+            let mut histogram = vec![0_u32; 1 << DIGIT];
+            for &value in chunk {
+                histogram[digit(value) as usize] += 1;
+            }
+            histogram
+        })
+        .reduce(
+            || vec![0; 1 << DIGIT],
+            |mut a, b| {
+                a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
+                a
+            },
+        );
+    let (mut border, mut above) = ((1 << DIGIT) - 1, 0);
+    while above + (histogram[border] as usize) < count {
+        above += histogram[border] as usize;
+        border -= 1;
+    }
+    let mut candidates: Vec<(u32, usize)> = x
+        .par_chunks(CHUNK)
+        .enumerate()
+        .flat_map_iter(|(chunk, values)| {
+            let places = values.iter().zip(chunk * CHUNK..);
+            places
+                .filter(|&(&value, _)| digit(value) as usize == border)
+                .map(|(&value, place)| (key(value), place))
+        })
+        .collect();
+    let last = count - above - 1;
+    let (_, &mut (least, end), _) =
+        candidates.select_nth_unstable_by(last, |a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
+    let rows_each = (CHUNK / width).max(1);
+    let parts: Vec<(Vec<usize>, Vec<u32>)> = x
+        .par_chunks(rows_each * width)
+        .enumerate()
+        .map(|(part, values)| {
+            let (mut lengths, mut columns) = (Vec::new(), Vec::new());
+            for (row, values) in values.chunks_exact(width).enumerate() {
+                let before = columns.len();
+                let start = (part * rows_each + row) * width;
+                for (column, &value) in values.iter().enumerate() {
                     let key = key(value);
-                    if bits == 0 || key >> (32 - bits) == prefix {
-                        histogram[(key >> shift) as usize & 255] += 1;
+                    if key > least || key == least && start + column <= end {
+                        columns.push(column as u32);
                     }
                 }
-                histogram
-            })
-            .reduce(
-                || [0; 256],
-                |mut a, b| {
-                    a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
-                    a
-                },
-            );
-        let mut digit = 255;
-        while above + histogram[digit] < count {
-            above += histogram[digit];
-            digit -= 1;
-        }
-        prefix = prefix << 8 | digit as u32;
-        bits += 8;
-    }
-    let mut equal = count - above;
+                lengths.push(columns.len() - before);
+            }
+            (lengths, columns)
+        })
+        .collect();
     let mut starts = Vec::with_capacity(x.len() / width + 1);
     let mut columns = Vec::with_capacity(count);
     starts.push(0);
-    for row in x.chunks_exact(width) {
-        for (column, &value) in row.iter().enumerate() {
-            let key = key(value);
-            if key > prefix || key == prefix && equal > 0 {
-                equal -= usize::from(key == prefix);
-                columns.push(column as u32);
-            }
+    let mut total = 0;
+    for (lengths, part) in parts {
+        for length in lengths {
+            total += length;
+            starts.push(total);
         }
-        starts.push(columns.len());
+        columns.extend(part);
     }
     (starts, columns)
 }

@@ -29,10 +29,13 @@ impl SparseAutoencoder {
         self.encoder = edit(self.encoder, |encoder| encoder * rows());
         self.decoder = edit(self.decoder, |decoder| decoder / rows());
         self.b_enc = self.b_enc.map(times);
-        self.threshold = self.threshold.map(|param| match log {
-            true => edit(param, |values| values + norms.clone().log()),
-            false => times(param),
-        });
+        // Where latents are rescaled, thresholds are on that scale already.
+        if !self.config().rescale_by_decoder_norm {
+            self.threshold = self.threshold.map(|param| match log {
+                true => edit(param, |values| values + norms.clone().log()),
+                false => times(param),
+            });
+        }
         if let Some(gate) = self.gate.take() {
             self.gate = Some(super::model::Gate {
                 // The magnitude exp(r) c scales with c.
@@ -118,15 +121,11 @@ impl SparseAutoencoder {
         })?;
         let width = self.config().d_sae;
         let device = self.decoder.device();
-        let mut folded = self.with_constant_threshold(Tensor::full([width], threshold, &device))?;
-        // Folding scales the thresholds as it scales the latents, but a selection by scaled
-        // latents has its threshold on that scale already.
-        if folded.config().rescale_by_decoder_norm {
-            let kept = folded.threshold.clone();
-            folded = folded.fold_decoder_norms();
-            folded.threshold = kept;
-        }
-        Ok(folded)
+        let folded = self.with_constant_threshold(Tensor::full([width], threshold, &device))?;
+        Ok(match folded.config().rescale_by_decoder_norm {
+            true => folded.fold_decoder_norms(),
+            false => folded,
+        })
     }
 
     fn with_constant_threshold(mut self, threshold: Tensor<1>) -> Result<Self> {

@@ -11,7 +11,7 @@
 //! | BatchTopK | [`BatchTopK`](Activation::BatchTopK) | Bussmann et al., [arXiv:2412.06410](https://arxiv.org/abs/2412.06410) |
 //! | JumpReLU | [`JumpRelu`](Activation::JumpRelu) | Rajamanoharan et al., [arXiv:2407.14435](https://arxiv.org/abs/2407.14435) |
 //! | Gated | [`Gated`](Activation::Gated) | Rajamanoharan et al., [arXiv:2404.16014](https://arxiv.org/abs/2404.16014) |
-//! | Matryoshka | BatchTopK with [`Prefixes`](objective::Prefixes) | Bussmann et al., [arXiv:2503.17547](https://arxiv.org/abs/2503.17547) |
+//! | Matryoshka | BatchTopK with [`Prefixes`] | Bussmann et al., [arXiv:2503.17547](https://arxiv.org/abs/2503.17547) |
 //! | p-anneal | ReLU with [`PAnneal`](training::PAnneal) | Karvonen et al., [arXiv:2408.00113](https://arxiv.org/abs/2408.00113) |
 //! | transcoder | any, with [`d_out`](SaeConfig::d_out) | Dunefsky et al., [arXiv:2406.11944](https://arxiv.org/abs/2406.11944) |
 //!

@@ -71,7 +71,7 @@ impl PowerLaw {
     /// found by a search over a grid and a golden section around its best value.
     ///
     /// # Errors
-    /// As [`checked`].
+    /// If a width or an error is not a positive number, or there are too few.
     pub fn fit(points: &[(f64, f64)]) -> Result<Self> {
         /// Steeper laws reach their floor between two neighbouring widths.
         const STEEPEST: f64 = 8.0;
@@ -106,7 +106,7 @@ impl PowerLaw {
     /// standard normal numbers, 1e-4 a step for 50,000 steps in the default configuration.
     ///
     /// # Errors
-    /// As [`checked`], and what [`PowerLawConfig::validate`] refuses.
+    /// As [`PowerLaw::fit`], and what [`PowerLawConfig::validate`] refuses.
     pub fn fit_adam(
         points: &[(f64, f64)],
         start: [f64; 3],
