@@ -44,7 +44,11 @@ impl ConvStackConfig {
     pub fn output_side(&self, side: usize) -> Option<usize> {
         self.layers()
             .try_fold(side, |side, (_, kernel, stride, padding)| {
-                Some((side + 2 * padding).checked_sub(kernel)? / stride + 1)
+                let padded = side.checked_add(padding.checked_mul(2)?)?;
+                padded
+                    .checked_sub(kernel)?
+                    .checked_div(stride)?
+                    .checked_add(1)
             })
     }
 
@@ -53,8 +57,10 @@ impl ConvStackConfig {
     pub fn transposed_side(&self, side: usize) -> Option<usize> {
         self.layers()
             .try_fold(side, |side, (_, kernel, stride, padding)| {
-                ((side.checked_sub(1)?) * stride + kernel)
-                    .checked_sub(2 * padding)
+                let spread = side.checked_sub(1)?.checked_mul(stride)?;
+                spread
+                    .checked_add(kernel)?
+                    .checked_sub(padding.checked_mul(2)?)
                     .filter(|&side| side > 0)
             })
     }

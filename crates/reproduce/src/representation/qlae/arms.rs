@@ -1,7 +1,7 @@
 //! The runs of the comparison: every arm with every seed, several at a time.
 
 use super::measure::{self, Outcome};
-use crate::Context;
+use crate::{Context, jobs};
 use anyhow::Context as _;
 use burn::{
     tensor::{Device, Tensor, TensorData},
@@ -16,10 +16,6 @@ use menagerie_representation::qlae::{
 };
 use menagerie_train::{
     FitConfig, Metrics, Progress, Run, Sampler, Scalars, Schedule, Supervised, initialise,
-};
-use std::sync::{
-    Mutex, PoisonError,
-    atomic::{AtomicUsize, Ordering},
 };
 
 /// What is trained.
@@ -113,45 +109,14 @@ impl Experiment {
             .filter(|&(arm, seed)| seed < self.arms[arm].seeds)
             .collect();
         let progress = Progress::auto();
-        let next = AtomicUsize::new(0);
-        let done: Mutex<Vec<Option<anyhow::Result<Outcome>>>> =
-            Mutex::new(jobs.iter().map(|_| None).collect());
-        let work = || {
-            loop {
-                let job = next.fetch_add(1, Ordering::Relaxed);
-                let Some(&(arm, seed)) = jobs.get(job) else {
-                    break;
-                };
-                let arm = &self.arms[arm];
-                let outcome = self
-                    .run_one(context, arm, seed, &progress)
-                    .with_context(|| format!("{}, seed {seed}", arm.label));
-                let failed = outcome.is_err();
-                done.lock().unwrap_or_else(PoisonError::into_inner)[job] = Some(outcome);
-                if failed {
-                    // No new jobs. The others finish the job they are at.
-                    next.store(jobs.len(), Ordering::Relaxed);
-                }
-            }
-        };
-        if self.workers > 1 {
-            // Small kernels are slower in parallel: each run keeps to one thread.
-            std::thread::scope(|scope| -> anyhow::Result<()> {
-                for _ in 0..self.workers {
-                    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
-                    scope.spawn(move || pool.install(work));
-                }
-                Ok(())
-            })?;
-        } else {
-            work();
-        }
+        let outcomes = jobs::run(&jobs, self.workers, |&(arm, seed)| {
+            let arm = &self.arms[arm];
+            self.run_one(context, arm, seed, &progress)
+                .with_context(|| format!("{}, seed {seed}", arm.label))
+        })?;
         let mut by_arm: Vec<Vec<Outcome>> = self.arms.iter().map(|_| Vec::new()).collect();
-        let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-        for ((arm, _), outcome) in jobs.into_iter().zip(done) {
-            if let Some(outcome) = outcome {
-                by_arm[arm].push(outcome?);
-            }
+        for ((arm, _), outcome) in jobs.into_iter().zip(outcomes) {
+            by_arm[arm].push(outcome);
         }
         Ok(by_arm)
     }
@@ -163,7 +128,7 @@ impl Experiment {
         seed: usize,
         progress: &Progress,
     ) -> Result<Outcome> {
-        let seed = Seed(self.seed.0 + seed as u64);
+        let seed = Seed(self.seed.0.wrapping_add(seed as u64));
         let mut model = self.model.clone();
         let training = match arm.method {
             Method::InfoGan | Method::QuantizedInfoGan => self.adversarial.clone(),
