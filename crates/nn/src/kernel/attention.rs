@@ -3,6 +3,7 @@
 use super::gemm::{Left, Panels, multiply};
 use super::micro::Level;
 use super::rows::{WIDTH, softmax, softmax_backward};
+use crate::memory::Buffer;
 use rayon::prelude::*;
 
 /// Queries per block.
@@ -23,9 +24,14 @@ impl Shape {
         (self.heads + 2 * self.kv_heads) * self.size
     }
 
+    /// Query heads per key head.
+    fn group(&self) -> usize {
+        self.heads / self.kv_heads
+    }
+
     /// Where query, key and value of a head start in a token's numbers.
     fn starts(&self, head: usize) -> [usize; 3] {
-        let group = head / (self.heads / self.kv_heads);
+        let group = head / self.group();
         [
             head * self.size,
             (self.heads + group) * self.size,
@@ -61,18 +67,35 @@ pub(crate) fn forward(
         size,
         ..
     } = shape;
-    let inputs = qkv.par_chunks(tokens * shape.width());
-    let outputs = out.par_chunks_mut(tokens * heads * size);
-    let outputs = outputs.zip(log_sums.par_chunks_mut(heads * tokens));
-    inputs.zip(outputs).for_each(|(qkv, (out, log_sums))| {
-        let mut scores = vec![0.0; BLOCK * shape.row()];
-        for (head, log_sums) in log_sums.chunks_exact_mut(tokens).enumerate() {
-            let out = &mut out[head * size..];
-            forward_head(level, shape, scale, qkv, head, out, log_sums, &mut scores);
-        }
-    });
+    // One head after the other, so that each is a slice of its own to work on in parallel.
+    let mut mixed = Buffer::new(out.len());
+    mixed
+        .par_chunks_mut(tokens * size)
+        .zip(log_sums.par_chunks_mut(tokens))
+        .enumerate()
+        .for_each(|(unit, (mixed, log_sums))| {
+            let (sequence, head) = (unit / heads, unit % heads);
+            let qkv = &qkv[sequence * tokens * shape.width()..][..tokens * shape.width()];
+            forward_head(level, shape, scale, qkv, head, mixed, log_sums);
+        });
+    let sequences = out.par_chunks_mut(tokens * heads * size);
+    sequences
+        .zip(mixed.par_chunks(heads * tokens * size))
+        .for_each(|(out, mixed)| {
+            for (head, mixed) in mixed.chunks_exact(tokens * size).enumerate() {
+                scatter(mixed, size, &mut out[head * size..], heads * size);
+            }
+        });
 }
 
+/// Copies rows of `size` numbers to rows that are `stride` apart.
+fn scatter(from: &[f32], size: usize, to: &mut [f32], stride: usize) {
+    for (from, to) in from.chunks_exact(size).zip(to.chunks_mut(stride)) {
+        to[..size].copy_from_slice(from);
+    }
+}
+
+/// Mixed values of one head `[tokens, size]`.
 fn forward_head(
     level: Level,
     shape: Shape,
@@ -81,15 +104,10 @@ fn forward_head(
     head: usize,
     out: &mut [f32],
     log_sums: &mut [f32],
-    scores: &mut [f32],
 ) {
-    let Shape {
-        tokens,
-        heads,
-        size,
-        ..
-    } = shape;
+    let Shape { tokens, size, .. } = shape;
     let (width, row) = (shape.width(), shape.row());
+    let mut scores = vec![0.0; BLOCK * row];
     let [query, key, value] = shape.starts(head);
     let keys = Panels::pack(&qkv[key..], [size, tokens], [1, width]);
     let values = Panels::pack(&qkv[value..], [tokens, size], [width, 1]);
@@ -99,7 +117,7 @@ fn forward_head(
             rows: end - first,
             strides: [width, 1],
         };
-        multiply(level, scores, row, &left, &keys, [size, end], false);
+        multiply(level, &mut scores, row, &left, &keys, [size, end], false);
         let padded = end.next_multiple_of(WIDTH);
         for (at, log_sum) in log_sums[first..end].iter_mut().enumerate() {
             let line = &mut scores[at * row..][..padded];
@@ -111,12 +129,12 @@ fn forward_head(
             }
         }
         let left = Left {
-            values: scores,
+            values: &scores,
             rows: end - first,
             strides: [row, 1],
         };
-        let out = &mut out[first * heads * size..];
-        multiply(level, out, heads * size, &left, &values, [end, size], false);
+        let out = &mut out[first * size..];
+        multiply(level, out, size, &left, &values, [end, size], false);
     }
 }
 
@@ -136,31 +154,53 @@ pub(crate) fn backward(
         size,
         ..
     } = shape;
-    let inputs = qkv
-        .par_chunks(tokens * shape.width())
-        .zip(gradient.par_chunks(tokens * heads * size))
-        .zip(log_sums.par_chunks(heads * tokens));
-    let outputs = out.par_chunks_mut(tokens * shape.width());
-    inputs
-        .zip(outputs)
-        .for_each(|(((qkv, gradient), log_sums), out)| {
-            out.fill(0.0);
-            let mut scratch = vec![0.0; 2 * BLOCK * shape.row()];
-            for (head, log_sums) in log_sums.chunks_exact(tokens).enumerate() {
+    // A key head and its queries side by side, so that each group is a slice of its own.
+    let group = shape.group();
+    let width = (group + 2) * size;
+    let mut parts = Buffer::new(out.len());
+    parts
+        .par_chunks_mut(tokens * width)
+        .enumerate()
+        .for_each(|(unit, part)| {
+            let (sequence, kv_head) = (unit / shape.kv_heads, unit % shape.kv_heads);
+            let qkv = &qkv[sequence * tokens * shape.width()..][..tokens * shape.width()];
+            let gradient = &gradient[sequence * tokens * heads * size..];
+            part.fill(0.0);
+            for member in 0..group {
+                let head = kv_head * group + member;
                 let gradient = &gradient[head * size..];
-                backward_head(
-                    level,
-                    shape,
-                    scale,
-                    qkv,
-                    head,
-                    gradient,
-                    log_sums,
-                    out,
-                    &mut scratch,
-                );
+                let log_sums = &log_sums[(sequence * heads + head) * tokens..][..tokens];
+                let starts = [member, group, group + 1].map(|at| at * size);
+                let to = Part {
+                    values: part,
+                    starts,
+                    width,
+                };
+                backward_head(level, shape, scale, qkv, head, gradient, log_sums, to);
             }
         });
+    let sequences = out.par_chunks_mut(tokens * shape.width());
+    sequences
+        .zip(parts.par_chunks(shape.kv_heads * tokens * width))
+        .for_each(|(out, parts)| {
+            for (kv_head, part) in parts.chunks_exact(tokens * width).enumerate() {
+                let [query, key, value] = shape.starts(kv_head * group);
+                let rows = out.chunks_exact_mut(shape.width());
+                for (out, part) in rows.zip(part.chunks_exact(width)) {
+                    let (queries, rest) = part.split_at(group * size);
+                    out[query..query + group * size].copy_from_slice(queries);
+                    out[key..key + size].copy_from_slice(&rest[..size]);
+                    out[value..value + size].copy_from_slice(&rest[size..]);
+                }
+            }
+        });
+}
+
+/// Where the gradients of a head's query, key and value are added.
+struct Part<'a> {
+    values: &'a mut [f32],
+    starts: [usize; 3],
+    width: usize,
 }
 
 fn backward_head(
@@ -171,8 +211,7 @@ fn backward_head(
     head: usize,
     gradient: &[f32],
     log_sums: &[f32],
-    out: &mut [f32],
-    scratch: &mut [f32],
+    out: Part,
 ) {
     let Shape {
         tokens,
@@ -182,7 +221,13 @@ fn backward_head(
     } = shape;
     let (width, row) = (shape.width(), shape.row());
     let [query, key, value] = shape.starts(head);
+    let mut scratch = vec![0.0; 2 * BLOCK * row];
     let (scores, slopes) = scratch.split_at_mut(BLOCK * row);
+    let Part {
+        values: out,
+        starts: [to_query, to_key, to_value],
+        width: out_width,
+    } = out;
     let keys = Panels::pack(&qkv[key..], [size, tokens], [1, width]);
     let values = Panels::pack(&qkv[value..], [size, tokens], [1, width]);
     let back = Panels::pack(&qkv[key..], [tokens, size], [width, 1]);
@@ -223,11 +268,11 @@ fn backward_head(
             let log_sum = log_sums[first + at];
             softmax_backward(level, scores, slopes, first + at + 1, scale, log_sum);
         }
-        let to = &mut out[query + first * width..];
+        let to = &mut out[to_query + first * out_width..];
         multiply(
             level,
             to,
-            width,
+            out_width,
             &by_query(slopes, row),
             &back,
             [end, size],
@@ -242,8 +287,8 @@ fn backward_head(
         let packed = Panels::pack(gradient, dims, [heads * size, 1]);
         multiply(
             level,
-            &mut out[value..],
-            width,
+            &mut out[to_value..],
+            out_width,
             &by_key(scores),
             &packed,
             dims,
@@ -252,8 +297,8 @@ fn backward_head(
         let packed = Panels::pack(queries, dims, [width, 1]);
         multiply(
             level,
-            &mut out[key..],
-            width,
+            &mut out[to_key..],
+            out_width,
             &by_key(slopes),
             &packed,
             dims,
