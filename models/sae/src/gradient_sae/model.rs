@@ -78,6 +78,16 @@ impl GradientSae {
         Ok(Self { sae, config })
     }
 
+    /// The same with b_pre = `bias` `[d_in]`, before training: the geometric median or the mean of a
+    /// first batch.
+    ///
+    /// # Errors
+    /// A bias of another width.
+    pub fn with_bias(mut self, bias: Tensor<1>) -> Result<Self> {
+        self.sae = self.sae.with_decoder_bias(bias)?;
+        Ok(self)
+    }
+
     /// The configuration that this was made of.
     pub fn config(&self) -> &GradientSaeConfig {
         &self.config

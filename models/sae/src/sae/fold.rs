@@ -138,6 +138,26 @@ impl SparseAutoencoder {
         Ok(self.reconfigured(config))
     }
 
+    /// The same with b_dec = `bias` `[d_out]`, before training: the geometric median of a first batch
+    /// ([`geometric_median`](crate::activations::geometric_median)) where the method asks for it.
+    ///
+    /// # Errors
+    /// A bias of another width.
+    pub fn with_decoder_bias(mut self, bias: Tensor<1>) -> Result<Self> {
+        let width = self.config().output();
+        if bias.dims() != [width] {
+            let rule = format!("must be that of the output, {width}");
+            return Err(Error::input("width of the bias", bias.dims()[0], rule));
+        }
+        let like = self.b_dec.val();
+        let bias = match like.is_autodiff() {
+            true => bias.without_autodiff().to_device(&like.device()).autodiff(),
+            false => bias.without_autodiff().to_device(&like.device()),
+        };
+        self.b_dec = edit(self.b_dec, |_| bias);
+        Ok(self)
+    }
+
     /// The dictionary with unit rows; `epsilon` is added to the norms (0, or a machine epsilon as
     /// in some trainers). Rows of norm 0 become 0 / ε.
     pub fn normalize_decoder(mut self, epsilon: f64) -> Self {

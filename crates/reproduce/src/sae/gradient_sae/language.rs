@@ -12,7 +12,7 @@ use menagerie_hub::HubOptions;
 use menagerie_sae::{
     activations::{
         ActivationBuffer, ActivationSource, BufferConfig, HookedModel, HostSource,
-        HostSourceConfig, RowSource, Rows,
+        HostSourceConfig, RowSource, Rows, geometric_median,
     },
     gradient_sae::{GradientSae, GradientSaeConfig, GradientSaeTrainer, GradientSaeTrainingConfig},
     host::{HookPoint, LanguageModel, activation_gradient, char_host, cross_entropy},
@@ -148,8 +148,9 @@ impl Language {
             }
             Host::Hub { id, context } => {
                 let options = HubOptions::from_env();
-                let _ = (options, context);
-                anyhow::bail!("HUBPART {id}")
+                let tokens = tokens_of(id, &options)?;
+                let model = LanguageModel::from_hub(id, "main", &options, device)?;
+                (model, tokens, context)
             }
         };
         let hook = HookPoint::parse(self.hook, model.config())?;
@@ -226,6 +227,9 @@ impl Language {
         )?;
         let device = context.device.clone().autodiff();
         let sae = initialise(&device, seed.stream("weights"), || config.init(&device))?;
+        let first = chunks(&prepared.rows, 4_096, &context.device).next();
+        let (first, _) = first.context("no activation")?;
+        let sae = sae.with_bias(geometric_median(first)?)?;
         let trainer = GradientSaeTrainer::new(sae, &self.training, seed)?;
         let sae = match &prepared.stream {
             None => {
@@ -284,15 +288,20 @@ impl Language {
             tokens,
             ..
         } = prepared;
-        let dims = prepared.x.dims();
-        let width = self.sae.d_in;
-        let flat = |t: &Tensor<3>| t.clone().reshape([dims[0] * dims[1], width]);
+        let [windows, length, width] = prepared.x.dims();
+        // The first position is excluded, as in training: the host keeps its own activation there.
+        let flat = |t: &Tensor<3>| -> Tensor<2> {
+            let rest = t.clone().narrow(1, 1, length - 1);
+            rest.reshape([windows * (length - 1), width])
+        };
         let (x, g) = (flat(&prepared.x), flat(&prepared.g));
         let clean = mean(cross_entropy(prepared.clean.clone(), tokens.clone()));
         let spliced = |codes: &Codes| -> Result<(f64, f64)> {
             let reconstruction = sae.decode(codes)?;
             let quality = quality_of(x.clone(), codes, reconstruction.clone())?;
-            let logits = model.continue_from(hook, reconstruction.reshape(dims))?;
+            let rest = reconstruction.reshape([windows, length - 1, width]);
+            let first = prepared.x.clone().narrow(1, 0, 1);
+            let logits = model.continue_from(hook, Tensor::cat(vec![first, rest], 1))?;
             let loss = mean(cross_entropy(logits, tokens.clone()));
             Ok((loss - clean, quality.fvu))
         };
@@ -355,7 +364,20 @@ impl Language {
     }
 }
 
+/// The corpus in the vocabulary of a model from the Hub.
+#[cfg(feature = "tokenizer")]
+fn tokens_of(id: &str, options: &HubOptions) -> anyhow::Result<Vec<u32>> {
+    let tokenizer = menagerie_sae::host::Tokenizer::from_hub(id, "main", options)?;
+    Ok(tokenizer.encode(&corpus()?, false)?)
+}
+
+#[cfg(not(feature = "tokenizer"))]
+fn tokens_of(id: &str, _options: &HubOptions) -> anyhow::Result<Vec<u32>> {
+    anyhow::bail!("{id} needs its tokenizer: build with `--features tokenizer`")
+}
+
 /// The text of a full run: any UTF-8 file, e.g. an extract of OpenWebText.
+#[cfg(feature = "tokenizer")]
 fn corpus() -> anyhow::Result<String> {
     let path = std::env::var_os("MENAGERIE_TEXT").context(
         "MENAGERIE_TEXT is not set: name a UTF-8 text file of at least 200 million tokens",

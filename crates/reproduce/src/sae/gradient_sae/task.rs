@@ -5,7 +5,7 @@ use anyhow::Context as _;
 use burn::module::Module;
 use menagerie_core::Seed;
 use menagerie_sae::{
-    activations::{ActivationBuffer, BufferConfig, RowSource, Rows},
+    activations::{ActivationBuffer, BufferConfig, RowSource, Rows, geometric_median},
     gradient_sae::{
         GradientSae, GradientSaeConfig, GradientSaeTrainer, GradientSaeTrainingConfig,
         procedural::TaskConfig,
@@ -76,6 +76,7 @@ impl Procedural {
         let seed = self.seed.stream("task").at(seed as u64);
         let task = self.task.init(seed, &context.device)?;
         let data = task.sample(self.rows, seed.stream("train"));
+        let first = data.x.clone().narrow(0, 0, self.rows.min(4_096));
         let rows = Rows::from_tensor(data.x)?;
         let gradients = Rows::from_tensor(data.g)?;
         let rows = rows.with_paired(self.task.d, gradients.x().to_vec())?;
@@ -93,6 +94,7 @@ impl Procedural {
         )?;
         let device = context.device.clone().autodiff();
         let sae = initialise(&device, seed.stream("weights"), || config.init(&device))?;
+        let sae = sae.with_bias(geometric_median(first)?)?;
         let trainer = GradientSaeTrainer::new(sae, &self.training, seed)?;
         let batch = self.training.batch;
         let passes = (self.training.steps * batch).div_ceil(self.rows) + 1;
