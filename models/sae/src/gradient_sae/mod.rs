@@ -29,12 +29,14 @@
 
 mod config;
 mod model;
+mod objective;
 pub mod procedural;
 mod training;
 pub mod weights;
 
 pub use config::{GradientSaeConfig, GradientScale};
-pub use model::{GradientSae, attribution, scores, standardise};
+pub use model::GradientSae;
+pub use objective::{attribution, scores, standardise};
 pub use training::{GradientSaeTrainer, GradientSaeTrainingConfig, logit_change};
 
 use menagerie_core::{Claim, Gate, System};

@@ -1,9 +1,6 @@
 //! Training on pairs of activation and gradient, and what a latent does to the logits.
 
-use super::{
-    config::GradientSaeConfig,
-    model::{GradientSae, loss},
-};
+use super::{config::GradientSaeConfig, model::GradientSae, objective::loss};
 use crate::{
     activations::Batches,
     host::{HookPoint, LanguageModel},

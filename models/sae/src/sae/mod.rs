@@ -39,12 +39,14 @@ mod codes;
 mod config;
 mod dead;
 mod fold;
+mod init;
 pub mod metrics;
 mod model;
 pub mod objective;
 mod run;
 mod schedule;
 pub mod straight_through;
+mod terms;
 pub mod training;
 pub mod weights;
 

@@ -2,12 +2,12 @@
 
 use super::{
     codes::{Codes, Latents, Scaling},
-    config::{Activation, Initialization, Normalization, SaeConfig, Threshold},
+    config::{Activation, Normalization, SaeConfig, Threshold},
     straight_through,
 };
 use burn::{
     module::{Module, Param},
-    tensor::{Device, Distribution, Tensor, activation::relu},
+    tensor::{Tensor, activation::relu},
 };
 use menagerie_core::{Error, Result};
 use menagerie_nn::sparse::{Pattern, sampled_dot, weighted_rows};
@@ -35,7 +35,7 @@ pub struct SparseAutoencoder {
     /// W_skip `[d_out, d_in]`.
     pub skip: Option<Param<Tensor<2>>>,
     #[module(skip)]
-    config: SaeConfig,
+    pub(super) config: SaeConfig,
 }
 
 /// What gate and magnitude of a gated autoencoder do not share (2404.16014, section 3.2).
@@ -64,80 +64,6 @@ pub(crate) struct Encoded {
     /// the encoder multiplies.
     pub input: Tensor<2>,
     pub scaling: Option<Scaling>,
-}
-
-impl SaeConfig {
-    /// An autoencoder of this configuration on `device`. The dictionary is drawn from the device's
-    /// random generator; call it inside [`menagerie_train::initialise`] for a reproducible one.
-    ///
-    /// # Errors
-    /// What [`validate`](Self::validate) reports.
-    pub fn init(&self, device: &Device) -> Result<SparseAutoencoder> {
-        self.validate()?;
-        let (d, f, out) = (self.d_in, self.d_sae, self.output());
-        let random = |width: usize| rows(self.initialization, [f, width], device);
-        let decoder = match self.initialization {
-            Initialization::ZeroDecoder => Tensor::zeros([f, out], device),
-            _ => random(out),
-        };
-        let tied = d == out && self.d_out.is_none();
-        let encoder = match (self.initialization, tied) {
-            (Initialization::ZeroDecoder, _) | (_, false) => random(d),
-            _ => decoder.clone(),
-        };
-        let vector = |value: f64, width: usize| Param::from_tensor(full(value, width, device));
-        let gated = matches!(self.activation, Activation::Gated);
-        Ok(SparseAutoencoder {
-            encoder: Param::from_tensor(encoder),
-            b_enc: (!gated).then(|| vector(0.0, f)),
-            decoder: Param::from_tensor(decoder),
-            b_dec: vector(0.0, out),
-            threshold: match self.activation {
-                Activation::JumpRelu {
-                    threshold, initial, ..
-                } => Some(match threshold {
-                    Threshold::Plain => vector(initial, f),
-                    Threshold::Log => vector(initial.ln(), f),
-                }),
-                _ => None,
-            },
-            batch_threshold: match self.activation {
-                Activation::TopK { .. } | Activation::BatchTopK { .. } => {
-                    Some(vector(-1.0, 1).set_require_grad(false))
-                }
-                _ => None,
-            },
-            gate: gated.then(|| Gate {
-                r_mag: vector(0.0, f),
-                b_gate: vector(0.0, f),
-                b_mag: vector(0.0, f),
-            }),
-            skip: self
-                .skip
-                .then(|| Param::from_tensor(Tensor::zeros([out, d], device))),
-            config: self.clone(),
-        })
-    }
-}
-
-fn full(value: f64, width: usize, device: &Device) -> Tensor<1> {
-    Tensor::full([width], value, device)
-}
-
-fn rows(how: Initialization, shape: [usize; 2], device: &Device) -> Tensor<2> {
-    let random = |norm: f64| {
-        let rows: Tensor<2> = Tensor::random(shape, Distribution::Normal(0.0, 1.0), device);
-        let norms = row_norms(rows.clone()).clamp_min(1e-12);
-        rows / norms.unsqueeze_dim(1) * norm
-    };
-    match how {
-        Initialization::FixedNorm(norm) => random(norm),
-        Initialization::ZeroDecoder => random(1.0),
-        Initialization::KaimingUniform => {
-            let bound = (6.0 / shape[1] as f64).sqrt();
-            Tensor::random(shape, Distribution::Uniform(-bound, bound), device)
-        }
-    }
 }
 
 /// Euclidean norm of every row `[rows]`.
@@ -228,7 +154,7 @@ impl SparseAutoencoder {
         match self.batch_threshold.take() {
             Some(param) => {
                 self.batch_threshold =
-                    Some(param.map(|old| full(f64::from(value), 1, &old.device())));
+                    Some(param.map(|old| Tensor::full([1], value, &old.device())));
                 Ok(self)
             }
             None => Err(Error::input(

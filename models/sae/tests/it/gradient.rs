@@ -1,7 +1,7 @@
 //! g-SAE: refusals, selection, weights, the procedural task.
 
 use crate::{device, floats, normal, text};
-use burn::tensor::Tensor;
+use burn::{module::Module, tensor::Tensor};
 use menagerie_core::Seed;
 use menagerie_sae::gradient_sae::{
     GradientSaeConfig, GradientSaeTrainer, GradientSaeTrainingConfig, GradientScale, attribution,
@@ -13,6 +13,11 @@ use menagerie_train::initialise;
 fn published_sizes_have_the_published_parameter_counts() {
     assert_eq!(GradientSaeConfig::gpt2_small().parameters(), 37_774_080);
     assert_eq!(GradientSaeConfig::gpt2_small_32k().parameters(), 50_365_184);
+    for config in [GradientSaeConfig::small(4), GradientSaeConfig::gpt2_small()] {
+        let sae = config.init(&device()).unwrap();
+        // One number is estimated, not trained.
+        assert_eq!(sae.num_params() - 1, config.parameters());
+    }
 }
 
 #[test]

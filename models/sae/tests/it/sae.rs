@@ -244,7 +244,7 @@ fn folding_norms_and_scales_does_not_change_the_function() {
                 close(&output(&folded, x.clone()), &expected);
             }
             let norms = floats(folded.decoder_norms());
-            close(&norms, &vec![1.0; 12]);
+            close(&norms, &[1.0; 12]);
             if !rescale {
                 let scaled = output(&before, x.clone() * 0.37);
                 let folded = before.fold_scale(0.37).unwrap();
