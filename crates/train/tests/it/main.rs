@@ -6,6 +6,7 @@
     reason = "a test's helpers"
 )]
 
+mod adam;
 mod learner;
 mod resume;
 mod supervised;
