@@ -23,6 +23,7 @@ pub const RECIPES: &[Recipe] = &[
     cluster::prototype_net::RECIPE,
     representation::qlae::RECIPE,
     sae::gradient_sae::RECIPE,
+    sae::sae_dark_matter::RECIPE,
 ];
 
 /// How a paper is reproduced.

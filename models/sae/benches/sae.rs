@@ -98,3 +98,72 @@ mod gradient_sae_benches {
         bencher.bench_local(|| Pattern::topk_of_all(&x, 32 * ROWS).len());
     }
 }
+
+/// The card's shapes with fewer rows (15,000 for 150,000) and fewer steps (16 for 82).
+#[divan::bench_group(name = "sae-dark-matter")]
+mod dark_matter_benches {
+    use super::*;
+    use menagerie_sae::sae_dark_matter::{
+        LeastSquaresConfig, PursuitConfig, Split, decompose, gradient_pursuit, least_squares,
+    };
+
+    const WIDTH: usize = 2_304;
+    const ROWS: usize = 15_000;
+
+    fn all(rows: usize) -> Split {
+        Split::new((0..rows).collect(), rows - 1, 1).unwrap()
+    }
+
+    /// 15,000 × 2,304 → 2,304 in `f64`.
+    #[divan::bench(sample_count = 3, sample_size = 1)]
+    fn least_squares_error(bencher: Bencher) {
+        let device = Device::default();
+        let (x, y) = (
+            random([ROWS, WIDTH], &device),
+            random([ROWS, WIDTH], &device),
+        );
+        let (split, config) = (all(ROWS), LeastSquaresConfig::new());
+        bencher.bench_local(|| least_squares(x.clone(), y.clone(), &split, &config).unwrap());
+    }
+
+    /// 15,000 × 2,304 → 1, as for a norm.
+    #[divan::bench(sample_count = 3, sample_size = 1)]
+    fn least_squares_norm(bencher: Bencher) {
+        let device = Device::default();
+        let (x, y) = (random([ROWS, WIDTH], &device), random([ROWS, 1], &device));
+        let (split, config) = (all(ROWS), LeastSquaresConfig::new());
+        bencher.bench_local(|| least_squares(x.clone(), y.clone(), &split, &config).unwrap());
+    }
+
+    /// Probe, parts and scores of 48,000 rows of the small reproduction.
+    #[divan::bench(sample_count = 20, sample_size = 1)]
+    fn decompose_small(bencher: Bencher) {
+        let device = Device::default();
+        let x = random([48_000, 64], &device);
+        let reconstruction = x.clone() * 0.9 + random([48_000, 64], &device) * 0.1;
+        let split = Split::draw(48_000, 28_800, 19_200, Seed(0)).unwrap();
+        let config = LeastSquaresConfig::new();
+        bencher.bench_local(|| {
+            decompose(x.clone(), reconstruction.clone(), &split, &config)
+                .unwrap()
+                .r2
+        });
+    }
+
+    /// 16 steps of 256 rows with 16,384 vectors of width 2,304.
+    #[divan::bench(sample_count = 3, sample_size = 1)]
+    fn pursuit(bencher: Bencher) {
+        let device = Device::default();
+        let (dictionary, signal) = (
+            random([16_384, WIDTH], &device),
+            random([256, WIDTH], &device),
+        );
+        let targets = [16; 256];
+        let config = PursuitConfig::new();
+        bencher.bench_local(|| {
+            gradient_pursuit(dictionary.clone(), signal.clone(), &targets, &config)
+                .unwrap()
+                .l0()
+        });
+    }
+}

@@ -1,3 +1,4 @@
 //! Sparse autoencoders.
 
 pub mod gradient_sae;
+pub mod sae_dark_matter;

@@ -1,10 +1,10 @@
 //! Error from elsewhere in the model: a linear map from other autoencoders' reconstructions.
 
 use super::{
-    decompose::Decomposition,
+    model::Decomposition,
+    objective::Score,
     regression::{LeastSquaresConfig, least_squares},
     rows::Split,
-    score::Score,
 };
 use burn::tensor::Tensor;
 use menagerie_core::Result;

@@ -1,10 +1,10 @@
 //! How well the size of an error can be told from the activation.
 
 use super::{
-    decompose::Decomposition,
+    model::Decomposition,
+    objective::Score,
     regression::{LeastSquaresConfig, least_squares},
     rows::{Split, host, matching, squared_row_norms},
-    score::Score,
 };
 use burn::tensor::{Tensor, TensorData};
 use menagerie_core::{Error, Result};

@@ -7,9 +7,9 @@
 
 use super::{
     draw::normal,
+    objective::Score,
     regression::{LeastSquaresConfig, least_squares},
     rows::{Split, host, matching, same_shape},
-    score::Score,
 };
 use burn::tensor::{Tensor, TensorData};
 use menagerie_core::{Error, Result, Seed};

@@ -41,6 +41,56 @@ fn an_error_that_is_all_linear_is_repaired_by_its_linear_part() {
 }
 
 #[test]
+fn an_error_autoencoder_has_its_parameters_and_official_names() {
+    use burn::module::Module;
+    use menagerie_sae::sae::SaeConfig;
+    use menagerie_sae::sae_dark_matter::{published_error_sae, weights};
+
+    let device = Device::default();
+    let published = published_error_sae();
+    assert_eq!(published.parameters(), 169_908_480);
+    // The same at a hundredth of the width.
+    let small = SaeConfig::new(23, 16 * 23, published.activation);
+    let sae = small.init(&device).unwrap();
+    // One number more: the threshold that training estimates.
+    assert_eq!(sae.num_params(), small.parameters() + 1);
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sae.safetensors");
+    let values = menagerie_hub::values(&sae);
+    let official = weights::key_map(&small).to_official(&values).unwrap();
+    assert!(official.contains_key("encoder.weight") && official.contains_key("W_dec"));
+    let state = menagerie_hub::StateDict::from_tensors("a test", official);
+    state.save_safetensors(&path).unwrap();
+    let loaded = weights::load(&small, &path, &device).unwrap();
+    let (a, b) = (loaded.decoder.val(), sae.decoder.val());
+    assert_eq!(a.into_data(), b.into_data());
+    let error = weights::load_probe(&path).unwrap_err();
+    assert!(
+        error.to_string().contains("no `probe` of two axes"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_probe_is_read_as_it_was_written() {
+    use menagerie_sae::sae_dark_matter::{LeastSquares, LeastSquaresConfig, weights};
+
+    let device = Device::default();
+    let mut sums = LeastSquares::new(3, 2, &LeastSquaresConfig::with_constant()).unwrap();
+    let x = Tensor::<2>::random([20, 3], Distribution::Normal(0.0, 1.0), &device);
+    sums.add(x.clone(), x.clone().narrow(1, 0, 2) * 2.0 + 1.0)
+        .unwrap();
+    let fit = sums.solve().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("probe.safetensors");
+    weights::save_probe(&fit, &path).unwrap();
+    let loaded = weights::load_probe(&path).unwrap();
+    let difference = loaded.predict(x.clone()).unwrap() - fit.predict(x).unwrap();
+    assert!(difference.abs().max().into_scalar::<f32>() < 1e-6);
+}
+
+#[test]
 fn skipped_positions_stay_and_nonsense_is_refused() {
     let device = Device::default();
     let x = Tensor::<3>::random([2, 5, 12], Distribution::Normal(0.0, 1.0), &device);

@@ -5,11 +5,11 @@ use menagerie_core::{Error, Result};
 use menagerie_hub::StateDict;
 use menagerie_parity::{Case, Check, Fixture};
 use menagerie_sae::host::{HookPoint, LanguageModel, LanguageModelConfig};
-use menagerie_sae::sae::{Activation, SaeConfig, Situation, weights::sparsify_key_map};
+use menagerie_sae::sae::{Activation, SaeConfig, Situation};
 use menagerie_sae::sae_dark_matter::{
     Decomposition, Disturbance, ErrorComponent, InjectionLoss, LeastSquaresConfig, LinearFit,
     Noise, NormTarget, PursuitConfig, Split, cross_width, decompose, gather, gradient_pursuit,
-    inject, norm_predictability, row_norms, synthetic, vendored_objective,
+    inject, norm_predictability, row_norms, synthetic, vendored_objective, weights,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -337,7 +337,7 @@ fn train_on_error(fixture: &Fixture, device: &Device, check: &mut Check) -> Resu
     let device = &device.clone().autodiff();
     let activation = Activation::topk(settings.k);
     let config = SaeConfig::new(settings.d_in, settings.num_latents, activation);
-    let map = sparsify_key_map(&config);
+    let map = weights::key_map(&config);
     let sae = fixture.load(config.init(device)?, &map)?;
     let dead = whole_numbers(fixture.input_int::<1>("dead_mask", device)?)?;
     let dead: Vec<bool> = dead.into_iter().map(|dead| dead > 0).collect();

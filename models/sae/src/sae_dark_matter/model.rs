@@ -1,9 +1,9 @@
 //! The error of a sparse autoencoder as a linear function of its input, and the rest.
 
 use super::{
+    objective::{Score, normalized_error},
     regression::{LeastSquaresConfig, LinearFit, least_squares},
     rows::{Split, same_shape},
-    score::{Score, normalized_error},
 };
 use burn::tensor::Tensor;
 use menagerie_core::Result;
