@@ -6,11 +6,11 @@ mod present;
 mod task;
 
 use crate::{Context, Recipe, Scale};
-use language::{Language, Strength};
+use language::Language;
 use menagerie_core::Seed;
 use menagerie_report::Report;
 use menagerie_sae::gradient_sae::{
-    self, GradientSaeConfig, GradientSaeTrainingConfig, GradientScale, procedural::TaskConfig,
+    self, GradientSaeConfig, GradientSaeTrainingConfig, procedural::TaskConfig,
 };
 use task::Procedural;
 
@@ -36,17 +36,8 @@ fn run(context: &Context) -> anyhow::Result<Report> {
     )?)
 }
 
-/// A strength on gradients that are divided by their mean norm, so that it means the same whatever
-/// the scale of the host's activations.
-const fn standardised(beta: f64) -> Strength {
-    Strength {
-        beta,
-        gradient: GradientScale::UnitMeanNorm,
-    }
-}
-
 /// The strengths that decide: plain TopK and β = 1.
-const DECIDING: [Strength; 2] = [standardised(0.0), standardised(1.0)];
+const DECIDING: [f64; 2] = [0.0, 1.0];
 /// The sparsities at which the claims are decided.
 const DECIDING_K: [usize; 2] = [2, 4];
 
@@ -59,16 +50,8 @@ fn small(context: &Context) -> (Language, Procedural) {
         hook: "blocks.3.hook_resid_pre",
         rows: 48_000,
         sparsities: vec![2, 4, 8],
-        strengths: vec![
-            standardised(0.0),
-            standardised(1.0),
-            standardised(5.0),
-            Strength {
-                beta: 1.0,
-                gradient: GradientScale::Sum,
-            },
-        ],
-        seeds: [3, 2],
+        betas: vec![0.0, 1.0, 5.0],
+        seeds: 3,
         sae: GradientSaeConfig::small(4),
         training: GradientSaeTrainingConfig::small(),
         evaluation_windows: 32,
@@ -104,8 +87,8 @@ fn paper(context: &Context) -> (Language, Procedural) {
         hook: "blocks.7.hook_resid_pre",
         rows: training.steps * training.batch,
         sparsities: vec![32],
-        strengths: [0.0, 0.5, 1.0, 2.0, 5.0].map(standardised).into(),
-        seeds: [1, 1],
+        betas: vec![0.0, 0.5, 1.0, 2.0, 5.0],
+        seeds: 1,
         sae: GradientSaeConfig::gpt2_small(),
         training,
         workers: 1,

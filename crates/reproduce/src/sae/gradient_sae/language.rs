@@ -1,6 +1,5 @@
 //! Autoencoders inside a language model.
 
-use super::{DECIDING, DECIDING_K};
 use crate::{Context, jobs};
 use anyhow::Context as _;
 use burn::{
@@ -15,10 +14,7 @@ use menagerie_sae::{
         ActivationBuffer, ActivationSource, BufferConfig, HookedModel, HostSource,
         HostSourceConfig, RowSource, Rows, geometric_median,
     },
-    gradient_sae::{
-        GradientSae, GradientSaeConfig, GradientSaeTrainer, GradientSaeTrainingConfig,
-        GradientScale,
-    },
+    gradient_sae::{GradientSae, GradientSaeConfig, GradientSaeTrainer, GradientSaeTrainingConfig},
     host::{HookPoint, LanguageModel, activation_gradient, char_host, cross_entropy},
     sae::{Codes, SparseAutoencoder, metrics::quality_of},
 };
@@ -45,9 +41,8 @@ pub struct Language {
     /// Activations that are trained on.
     pub rows: usize,
     pub sparsities: Vec<usize>,
-    pub strengths: Vec<Strength>,
-    /// Seeds of the arms that decide, and of the others.
-    pub seeds: [usize; 2],
+    pub betas: Vec<f64>,
+    pub seeds: usize,
     /// Sizes; k and β are those of the arm.
     pub sae: GradientSaeConfig,
     pub training: GradientSaeTrainingConfig,
@@ -58,29 +53,11 @@ pub struct Language {
     pub workers: usize,
 }
 
-/// β, and what the gradient is measured in.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Strength {
-    pub beta: f64,
-    pub gradient: GradientScale,
-}
-
-impl Strength {
-    /// Its name in folders and tables.
-    pub fn name(&self) -> String {
-        match (self.beta, self.gradient) {
-            (0.0, _) => "0".into(),
-            (beta, GradientScale::UnitMeanNorm) => format!("{beta}"),
-            (beta, GradientScale::Sum) => format!("{beta}-nats"),
-        }
-    }
-}
-
 /// One autoencoder.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Arm {
     pub k: usize,
-    pub strength: Strength,
+    pub beta: f64,
     pub seed: usize,
 }
 
@@ -135,7 +112,7 @@ impl Language {
         let prepared = self.prepare(context)?;
         let arms = self.arms();
         let outcomes = jobs::run(&arms, self.workers, |arm| {
-            let name = format!("k{}-beta{}-seed{}", arm.k, arm.strength.name(), arm.seed);
+            let name = format!("k{}-beta{}-seed{}", arm.k, arm.beta, arm.seed);
             self.train(context, &prepared, arm, &name).context(name)
         })?;
         let clean = mean(cross_entropy(
@@ -149,10 +126,8 @@ impl Language {
     pub fn arms(&self) -> Vec<Arm> {
         let mut arms = vec![];
         for &k in &self.sparsities {
-            for &strength in &self.strengths {
-                let decides = DECIDING_K.contains(&k) && DECIDING.contains(&strength);
-                let seeds = self.seeds[usize::from(!decides)];
-                arms.extend((0..seeds).map(|seed| Arm { k, strength, seed }));
+            for &beta in &self.betas {
+                arms.extend((0..self.seeds).map(|seed| Arm { k, beta, seed }));
             }
         }
         arms
@@ -233,8 +208,7 @@ impl Language {
     ) -> anyhow::Result<Outcome> {
         let config = GradientSaeConfig {
             k: arm.k,
-            beta: arm.strength.beta,
-            gradient: arm.strength.gradient,
+            beta: arm.beta,
             ..self.sae.clone()
         };
         // Arms that differ in k or β alone share weights and batches.

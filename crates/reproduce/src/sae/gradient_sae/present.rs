@@ -2,13 +2,13 @@
 
 use super::{
     DECIDING, DECIDING_K,
-    language::{self, Language, Strength},
+    language::{self, Language},
     task::{self, Procedural},
 };
 use crate::{Context, Scale};
 use menagerie_core::Result;
 use menagerie_report::{Plot, Report, Stat, Table, Verdict, cells};
-use menagerie_sae::gradient_sae::{self, GradientScale};
+use menagerie_sae::gradient_sae;
 
 /// By which factor the growth of the task's loss must fall on the procedural task.
 const TASK_FACTOR: f64 = 0.7;
@@ -21,13 +21,8 @@ struct Results<'a> {
 }
 
 impl Results<'_> {
-    fn stat(
-        &self,
-        k: usize,
-        strength: Strength,
-        value: impl Fn(&language::Outcome) -> f64,
-    ) -> Stat {
-        let arm = |o: &&language::Outcome| o.arm.k == k && o.arm.strength == strength;
+    fn stat(&self, k: usize, beta: f64, value: impl Fn(&language::Outcome) -> f64) -> Stat {
+        let arm = |o: &&language::Outcome| o.arm.k == k && o.arm.beta == beta;
         self.outcomes.iter().filter(arm).map(value).collect()
     }
 
@@ -123,11 +118,11 @@ fn language_table(results: &Results) -> Table {
         ],
     );
     for &k in &results.language.sparsities {
-        for &strength in &results.language.strengths {
-            let stat = |value: fn(&language::Outcome) -> f64| results.stat(k, strength, value);
+        for &beta in &results.language.betas {
+            let stat = |value: fn(&language::Outcome) -> f64| results.stat(k, beta, value);
             table.push(cells![
                 k,
-                label(strength),
+                beta,
                 stat(|o| o.increase),
                 stat(|o| o.plain_increase),
                 stat(|o| o.fvu),
@@ -139,18 +134,9 @@ fn language_table(results: &Results) -> Table {
     }
     table
         .note(
-            "β = 0 is TopK. Arms of a seed share initial weights and batches. What β means depends on the \
-             scale of the gradient, and so on that of the host's activations. Selection by gradient knows the next token; only the column of the k largest is what \
+            "β = 0 is TopK. Arms of a seed share initial weights and batches. Selection by gradient knows the next token; only the column of the k largest is what \
              deployment would see.",
         )
-}
-
-/// β in a table.
-fn label(strength: Strength) -> String {
-    match strength.gradient {
-        GradientScale::Sum if strength.beta > 0.0 => format!("{} (in nats)", strength.beta),
-        _ => strength.beta.to_string(),
-    }
 }
 
 fn task_table(results: &Results) -> Table {
@@ -192,18 +178,15 @@ fn curve(results: &Results) -> Plot {
         "growth of the cross-entropy, nats",
     )
     .log_y();
-    for &strength in &results.language.strengths {
+    for &beta in &results.language.betas {
         let points = |value: fn(&language::Outcome) -> f64| -> Vec<(f64, f64)> {
-            let at = |&k: &usize| (k as f64, results.stat(k, strength, value).mean);
+            let at = |&k: &usize| (k as f64, results.stat(k, beta, value).mean);
             results.language.sparsities.iter().map(at).collect()
         };
-        plot = plot.line(
-            format!("β = {}, by gradient", label(strength)),
-            points(|o| o.increase),
-        );
-        if strength.beta > 0.0 {
+        plot = plot.line(format!("β = {beta}, by gradient"), points(|o| o.increase));
+        if beta > 0.0 {
             plot = plot.line(
-                format!("β = {}, k largest", label(strength)),
+                format!("β = {beta}, k largest"),
                 points(|o| o.plain_increase),
             );
         }
@@ -253,12 +236,12 @@ fn verdicts(report: &mut Report, results: &Results) -> Result<()> {
         ),
     )?;
 
-    let baseline = results.task_stat(base.beta, |o| o.increase);
+    let baseline = results.task_stat(base, |o| o.increase);
     let tuned = results.task.betas.iter().filter(|&&beta| beta > 0.0);
     let best = tuned
         .map(|&beta| (beta, results.task_stat(beta, |o| o.increase)))
         .min_by(|a, b| a.1.mean.total_cmp(&b.1.mean));
-    let (beta, ours) = best.unwrap_or((base.beta, baseline));
+    let (beta, ours) = best.unwrap_or((base, baseline.clone()));
     let recovered = |beta: f64| results.task_stat(beta, |o| o.recovered[0]);
     report.verdict(
         "mechanism",
@@ -268,7 +251,7 @@ fn verdicts(report: &mut Report, results: &Results) -> Result<()> {
                 "task loss grows by {ours} with β = {beta} against {baseline}; cosine of the read \
                  features {} against {}",
                 recovered(beta),
-                recovered(base.beta)
+                recovered(base)
             ),
             format!(
                 "mean growth of the task's loss with the better of the β above 0 at most \
