@@ -241,7 +241,7 @@ fn verdicts(report: &mut Report, results: &Results) -> Result<()> {
     let best = tuned
         .map(|&beta| (beta, results.task_stat(beta, |o| o.increase)))
         .min_by(|a, b| a.1.mean.total_cmp(&b.1.mean));
-    let (beta, ours) = best.unwrap_or((base, baseline.clone()));
+    let (beta, ours) = best.unwrap_or((base, baseline));
     let recovered = |beta: f64| results.task_stat(beta, |o| o.recovered[0]);
     report.verdict(
         "mechanism",
