@@ -49,9 +49,7 @@ fn moments_can_be_reset() {
     let mut adam = Adam::new(AdamConfig::default()).unwrap();
     let model = update(&mut adam, model());
     let id = model.weight.id;
-    adam.edit(id, [3, 2], |moment: Tensor<2>| {
-        moment.slice_fill([0..1], 0.0)
-    });
+    adam.edit(id, [3, 2], |moment: Tensor<2>| moment.slice_fill(0..1, 0.0));
     let [first, second] = adam.moments(id).unwrap();
     for moment in [first, second] {
         let moment: Vec<f32> = moment.clone().into_data().try_to_vec().unwrap();
