@@ -237,20 +237,18 @@ impl Scores {
 
     /// The values that each query attends to, mixed: all `[batch, heads, tokens, head size]`.
     fn mix(&self, query: Tensor<4>, key: Tensor<4>, value: Tensor<4>) -> Tensor<4> {
-        let [batch, heads, tokens, _] = query.dims();
-        if query.device().is_autodiff() {
+        let [_, _, tokens, _] = query.dims();
+        let windowed = self.window.is_some_and(|window| window < tokens);
+        // Burn's attention on `tch` leaves the cap out and reads the mask the other way round.
+        if query.device().is_autodiff() || self.softcap.is_some() || windowed {
             return self.pattern(query, key).matmul(value);
         }
-        let mask = self.window.filter(|window| *window < tokens).map(|_| {
-            self.hidden(tokens, &query.device())
-                .expand([batch, heads, tokens, tokens])
-        });
         let options = AttentionModuleOptions {
             scale: Some(self.scale),
-            softcap: self.softcap,
-            is_causal: mask.is_none(),
+            softcap: None,
+            is_causal: true,
         };
-        attention(query, key, value, mask, None, options)
+        attention(query, key, value, None, None, options)
     }
 
     /// Where a query (row) must not look (column): at later tokens, and before the window.
