@@ -14,7 +14,7 @@ fn random(shape: [usize; 2], device: &Device) -> Tensor<2> {
 }
 
 /// TopK of 32 of 8,192 latents on 1,024 activations of width 512, selected by gradient.
-#[divan::bench_group(name = "gradient-sae")]
+#[divan::bench_group(name = "gradient_sae")]
 mod gradient_sae_benches {
     use super::*;
     use menagerie_nn::sparse::{Pattern, topk};
@@ -100,7 +100,7 @@ mod gradient_sae_benches {
 }
 
 /// The card's shapes with fewer rows (15,000 for 150,000) and fewer steps (16 for 82).
-#[divan::bench_group(name = "sae-dark-matter")]
+#[divan::bench_group(name = "sae_dark_matter")]
 mod dark_matter_benches {
     use super::*;
     use menagerie_sae::sae_dark_matter::{
