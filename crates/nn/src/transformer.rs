@@ -87,6 +87,37 @@ pub fn gelu_tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     x * activation::sigmoid(inner)
 }
 
+/// `x Φ(x)`, `Φ` the distribution function of the standard normal.
+pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    activation::gelu(x)
+}
+
+/// Attention: every token's query is held against the keys of all tokens, and takes their values by
+/// the softmax of `scale` times the products.
+///
+/// `qkv [batch, tokens, 3 · heads · size]` holds all queries, all keys, all values, the heads side
+/// by side. The result is `[batch, tokens, heads · size]`.
+///
+/// # Panics
+/// If three times the heads do not divide the width.
+pub fn attention(qkv: Tensor<3>, heads: usize, scale: f64) -> Tensor<3> {
+    let [batch, tokens, width] = qkv.dims();
+    assert!(
+        heads > 0 && width.is_multiple_of(3 * heads),
+        "attention: {heads} heads in {width} numbers"
+    );
+    let size = width / (3 * heads);
+    let part = |at: usize| {
+        let part = qkv.clone().narrow(2, at * heads * size, heads * size);
+        part.reshape([batch, tokens, heads, size]).swap_dims(1, 2)
+    };
+    let scores = part(0).matmul(part(1).transpose()) * scale;
+    activation::softmax(scores, 3)
+        .matmul(part(2))
+        .swap_dims(1, 2)
+        .reshape([batch, tokens, heads * size])
+}
+
 /// Causal attention: every token's query is held against the keys of itself and the tokens before
 /// it, and takes their values by the softmax of `scale` times the products.
 ///
