@@ -8,6 +8,7 @@
 //! | [`block`] | convolution, instance normalisation and activation as one operation |
 //! | [`sparse`] | top-k selection, and products of sparse codes with the rows of a dictionary |
 //! | [`transformer`] | linear layers, layer normalisation, GELU, causal attention, cross-entropy |
+//! | [`vit`] | the parts of vision transformers: blocks, patches, masks, positions |
 //!
 //! Every function is written on Burn operations and runs on every backend. For single-precision
 //! tensors on the `flex` backend the same functions run hand-written kernels, forward and
@@ -19,6 +20,7 @@ pub mod conv;
 pub mod norm;
 pub mod sparse;
 pub mod transformer;
+pub mod vit;
 
 #[cfg(feature = "flex")]
 mod flex;

@@ -13,6 +13,7 @@ mod conv;
 mod norm;
 mod sparse;
 mod transformer;
+mod vit;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
