@@ -1,6 +1,6 @@
 //! Folders of PNG and JPEG files.
 
-use crate::ImageSet;
+use crate::{ImageSet, augment::Image};
 use image::{DynamicImage, ImageReader, imageops::FilterType};
 use menagerie_core::{Error, Result};
 use std::{
@@ -68,13 +68,7 @@ const MAX_SIDE: usize = 1 << 14;
 /// [`Error::Input`] for an impossible configuration, [`Error::Io`] for a folder that cannot be read,
 /// [`Error::Format`] where no image could be read.
 pub fn folder(dir: &Path, config: &FolderConfig) -> Result<(ImageSet, FolderReport)> {
-    if !matches!(config.channels, 1 | 3) {
-        return Err(Error::input(
-            "channels",
-            config.channels,
-            "must be 1 (grey) or 3 (colour)",
-        ));
-    }
+    check_channels(config.channels)?;
     if config
         .size
         .is_some_and(|size| size.iter().any(|side| !(1..=MAX_SIDE).contains(side)))
@@ -125,6 +119,39 @@ pub fn folder(dir: &Path, config: &FolderConfig) -> Result<(ImageSet, FolderRepo
         listing.classes,
     )?;
     Ok((set, report))
+}
+
+/// Every image file below `dir` in the order of the paths, decoded at its own size, or why it could
+/// not be.
+pub(crate) fn images(dir: &Path, channels: usize) -> Result<Vec<Decoded>> {
+    check_channels(channels)?;
+    let listing = list(dir)?;
+    let mut paths = listing.outside;
+    paths.extend(listing.files.into_iter().map(|(_, path)| path));
+    paths.sort();
+    let config = FolderConfig {
+        channels,
+        size: None,
+    };
+    let decoded = paths.into_iter().map(|path| {
+        let image = decode(&path, &config, None).and_then(|(planes, [height, width])| {
+            let shape = [channels, height, width];
+            Image::from_planes(&planes, shape).map_err(|error| error.to_string())
+        });
+        (path, image)
+    });
+    Ok(decoded.collect())
+}
+
+/// A file with its image or the reason why there is none.
+type Decoded = (PathBuf, Result<Image, String>);
+
+fn check_channels(channels: usize) -> Result<()> {
+    if matches!(channels, 1 | 3) {
+        return Ok(());
+    }
+    let rule = "must be 1 (grey) or 3 (colour)";
+    Err(Error::input("channels", channels, rule))
 }
 
 struct Listing {

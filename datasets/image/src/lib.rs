@@ -6,6 +6,9 @@
 //! | [`mnist`](mod@mnist) | MNIST and Fashion-MNIST |
 //! | [`cifar`] | CIFAR-10 and CIFAR-100, binary version, unpacked or as the archive |
 //! | [`folder`](mod@folder) | folders of PNG and JPEG files, one sub-folder per class |
+//! | [`crops`](mod@crops) | random squares of a folder's photographs |
+//!
+//! [`augment`] has the augmentations of training pipelines.
 //!
 //! ```no_run
 //! use menagerie_core::Seed;
@@ -20,14 +23,17 @@
 //! # Ok::<(), menagerie_core::Error>(())
 //! ```
 
+pub mod augment;
 mod bytes;
 pub mod cifar;
+pub mod crops;
 pub mod folder;
 pub mod idx;
 pub mod mnist;
 mod set;
 
 pub use cifar::{Cifar100Labels, cifar10, cifar100};
+pub use crops::{CropsConfig, crops};
 pub use folder::{FolderConfig, FolderReport, folder};
 pub use mnist::{fashion_mnist, mnist};
 pub use set::ImageSet;

@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod augment;
 mod cifar;
+mod crops;
 mod folder;
 mod idx;
 mod mnist;
+mod operations;
 mod set;
 
 use flate2::{Compression, write::GzEncoder};
