@@ -6,6 +6,8 @@
 
 #[cfg(feature = "flex")]
 use crate::flex::transformer as kernel;
+#[cfg(feature = "flex")]
+use crate::kernel::gelu::Gelu;
 use burn::tensor::{Bool, Int, Tensor, activation, module};
 
 /// `x weight + bias` on the last axis: `x [.., inputs]`, `weight [inputs, outputs]`, `bias
@@ -25,21 +27,45 @@ pub fn linear<const D: usize>(
         assert_eq!(bias.dims(), [outputs], "linear: shape of the bias");
     }
     #[cfg(feature = "flex")]
-    {
-        let rows = dims[..D - 1].iter().product::<usize>();
-        let tracked = x.is_autodiff() || weight.is_autodiff();
-        let kernel = kernel::linear(
-            tracking(x.clone().reshape([rows, inputs]), tracked),
-            tracking(weight.clone(), tracked),
-            bias.clone().map(|bias| tracking(bias, tracked)),
-        );
-        if let Some(y) = kernel {
-            let mut dims = dims;
-            dims[D - 1] = outputs;
-            return y.reshape(dims);
-        }
+    if let Some(y) = linear_kernel(&x, &weight, bias.as_ref(), None) {
+        return y;
     }
     module::linear(x, weight, bias)
+}
+
+/// [`gelu`] of [`linear`], without a pass over memory of its own.
+///
+/// # Panics
+/// If the shapes do not fit each other.
+pub fn linear_gelu<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<D> {
+    #[cfg(feature = "flex")]
+    if x.dims()[D - 1] == weight.dims()[0]
+        && bias.dims()[0] == weight.dims()[1]
+        && let Some(y) = linear_kernel(&x, &weight, Some(&bias), Some(Gelu::Exact))
+    {
+        return y;
+    }
+    gelu(linear(x, weight, Some(bias)))
+}
+
+#[cfg(feature = "flex")]
+fn linear_kernel<const D: usize>(
+    x: &Tensor<D>,
+    weight: &Tensor<2>,
+    bias: Option<&Tensor<1>>,
+    gelu: Option<Gelu>,
+) -> Option<Tensor<D>> {
+    let mut dims = x.dims();
+    let rows = dims[..D - 1].iter().product::<usize>();
+    let tracked = x.is_autodiff() || weight.is_autodiff();
+    let y = kernel::linear(
+        tracking(x.clone().reshape([rows, dims[D - 1]]), tracked),
+        tracking(weight.clone(), tracked),
+        bias.map(|bias| tracking(bias.clone(), tracked)),
+        gelu,
+    )?;
+    dims[D - 1] = weight.dims()[1];
+    Some(y.reshape(dims))
 }
 
 /// `(x - mean) / sqrt(var + epsilon) * gain + bias` over the last axis: `x [.., size]`, gain and
@@ -77,7 +103,7 @@ pub fn layer_norm<const D: usize>(
 /// `x / 2 · (1 + tanh(√(2/π) (x + 0.044715 x³)))`.
 pub fn gelu_tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     #[cfg(feature = "flex")]
-    if let Some(y) = kernel::gelu(x.clone()) {
+    if let Some(y) = kernel::gelu(x.clone(), Gelu::Tanh) {
         return y;
     }
     // 2 √(2/π)
@@ -89,6 +115,10 @@ pub fn gelu_tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 
 /// `x Φ(x)`, `Φ` the distribution function of the standard normal.
 pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    #[cfg(feature = "flex")]
+    if let Some(y) = kernel::gelu(x.clone(), Gelu::Exact) {
+        return y;
+    }
     activation::gelu(x)
 }
 
@@ -106,6 +136,10 @@ pub fn attention(qkv: Tensor<3>, heads: usize, scale: f64) -> Tensor<3> {
         heads > 0 && width.is_multiple_of(3 * heads),
         "attention: {heads} heads in {width} numbers"
     );
+    #[cfg(feature = "flex")]
+    if let Some(z) = kernel::attention(qkv.clone(), heads, heads, scale, false) {
+        return z;
+    }
     let size = width / (3 * heads);
     let part = |at: usize| {
         let part = qkv.clone().narrow(2, at * heads * size, heads * size);
@@ -135,7 +169,7 @@ pub fn causal_attention(qkv: Tensor<3>, heads: usize, kv_heads: usize, scale: f6
         "causal attention: {heads} and {kv_heads} heads in {width} numbers"
     );
     #[cfg(feature = "flex")]
-    if let Some(z) = kernel::causal_attention(qkv.clone(), heads, kv_heads, scale) {
+    if let Some(z) = kernel::attention(qkv.clone(), heads, kv_heads, scale, true) {
         return z;
     }
     let size = width / parts;

@@ -2,7 +2,9 @@
 
 use super::{Kernel, run, values};
 use crate::kernel::attention::{self, Shape};
+use crate::kernel::gelu::Gelu;
 use crate::kernel::micro::Level;
+use crate::kernel::sgemm::{self, Matrix, Parts};
 use crate::kernel::{gemm, rows};
 use crate::memory::Buffer;
 use burn::backend::flex::FlexTensor;
@@ -10,11 +12,12 @@ use burn::backend::{DispatchTensor, TensorMetadata};
 use burn::tensor::Tensor;
 use std::sync::Arc;
 
-/// Elements of the weight up to which the small-matrix products win against the general ones.
-const LINEAR_LIMIT: usize = 1 << 17;
+/// Elements of a weight up to which the products with small matrices win against those with large
+/// ones.
+const SMALL_WEIGHT: usize = 1 << 17;
 
 /// Rows below which they do not.
-const LINEAR_ROWS: usize = 64;
+const SMALL_ROWS: usize = 64;
 
 fn filled(len: usize, shape: Vec<usize>, fill: impl FnOnce(&mut [f32])) -> FlexTensor {
     let mut buffer = Buffer::new(len);
@@ -27,47 +30,113 @@ fn like(tensor: &FlexTensor, fill: impl FnOnce(&mut [f32])) -> FlexTensor {
     filled(shape.iter().product(), shape, fill)
 }
 
-/// Inputs: `x [rows, inputs]`, `w [inputs, outputs]`, and a bias `[outputs]` where `N` is 3.
+/// Inputs: `x [rows, inputs]`, `w [inputs, outputs]`, and a bias `[outputs]` where `N` is 3; GELU of
+/// the product if it is wanted.
 #[derive(Clone, Debug)]
-struct Linear;
+struct Linear {
+    gelu: Option<Gelu>,
+}
 
 impl Linear {
-    fn dims<const N: usize>(inputs: &[FlexTensor; N]) -> [usize; 2] {
-        inputs[1].shape().dims()
+    fn dims<const N: usize>(inputs: &[FlexTensor; N]) -> [usize; 3] {
+        let [rows, depth]: [usize; 2] = inputs[0].shape().dims();
+        let [_, outputs]: [usize; 2] = inputs[1].shape().dims();
+        [rows, depth, outputs]
+    }
+
+    fn is_small([rows, inputs, outputs]: [usize; 3]) -> bool {
+        inputs * outputs <= SMALL_WEIGHT && rows >= SMALL_ROWS
     }
 }
 
 impl<const N: usize> Kernel<N> for Linear {
-    type Saved = ();
+    /// What goes into the activation.
+    type Saved = Option<FlexTensor>;
 
-    fn forward(&self, inputs: &[FlexTensor; N], _keep: bool) -> (FlexTensor, ()) {
-        let [rows, _]: [usize; 2] = inputs[0].shape().dims();
+    fn forward(&self, inputs: &[FlexTensor; N], keep: bool) -> (FlexTensor, Self::Saved) {
         let dims = Self::dims(inputs);
+        let [rows, depth, outputs] = dims;
+        let level = Level::detect();
         let bias = inputs.get(2).map(values);
         let (x, w) = (values(&inputs[0]), values(&inputs[1]));
-        let y = filled(rows * dims[1], vec![rows, dims[1]], |y| {
-            gemm::linear(Level::detect(), x, w, bias, dims, y);
+        let shape = vec![rows, outputs];
+        if Self::is_small(dims) {
+            let y = filled(rows * outputs, shape, |y| {
+                gemm::linear(level, x, w, bias, [depth, outputs], y);
+            });
+            let Some(gelu) = self.gelu else {
+                return (y, None);
+            };
+            let active = like(&y, |active| gelu.forward(level, values(&y), active));
+            return (active, keep.then_some(y));
+        }
+        let (x, w) = (Matrix::rows(x, depth), Matrix::rows(w, outputs));
+        let add = |column: usize, part: &mut [f32]| {
+            if let Some(bias) = bias {
+                for (value, bias) in part.iter_mut().zip(&bias[column..]) {
+                    *value += bias;
+                }
+            }
+        };
+        let dims = [rows, outputs, depth];
+        let Some(gelu) = self.gelu else {
+            let y = filled(rows * outputs, shape, |y| {
+                sgemm::multiply(level, dims, x, w, y, &|_, column, part| add(column, part));
+            });
+            return (y, None);
+        };
+        let mut active = Buffer::new(rows * outputs);
+        let to = Parts::new(&mut active);
+        let y = filled(rows * outputs, shape.clone(), |y| {
+            sgemm::multiply(level, dims, x, w, y, &|row, column, part| {
+                add(column, part);
+                // SAFETY: every part of the result is finished once.
+                let to = unsafe { to.part(row * outputs + column, part.len()) };
+                gelu.part(level, part, to);
+            });
         });
-        (y, ())
+        (active.into_tensor(shape), keep.then_some(y))
     }
 
     fn backward(
         &self,
         inputs: &[FlexTensor; N],
-        (): (),
+        before: Self::Saved,
         gradient: &FlexTensor,
         wanted: [bool; N],
     ) -> [Option<FlexTensor>; N] {
         let (level, dims) = (Level::detect(), Self::dims(inputs));
-        let (x, w, dy) = (values(&inputs[0]), values(&inputs[1]), values(gradient));
-        let mut dx =
-            wanted[0].then(|| like(&inputs[0], |dx| gemm::linear_input(level, dy, w, dims, dx)));
+        let [rows, depth, outputs] = dims;
+        let (x, w) = (values(&inputs[0]), values(&inputs[1]));
+        let through = self.gelu.zip(before).map(|(gelu, before)| {
+            like(gradient, |out| {
+                gelu.backward(level, values(&before), values(gradient), out);
+            })
+        });
+        let dy = values(through.as_ref().unwrap_or(gradient));
+        let small = Self::is_small(dims);
+        let mut dx = wanted[0].then(|| {
+            like(&inputs[0], |dx| {
+                if small {
+                    return gemm::linear_input(level, dy, w, [depth, outputs], dx);
+                }
+                let (dy, w) = (Matrix::rows(dy, outputs), Matrix::rows(w, outputs));
+                let dims = [rows, depth, outputs];
+                sgemm::multiply(level, dims, dy, w.transposed(), dx, &|_, _, _| ());
+            })
+        });
         let mut sums = wanted[1..].contains(&true).then(|| {
-            let mut db = Buffer::new(dims[1]);
+            let mut db = Buffer::new(outputs);
             let dw = like(&inputs[1], |dw| {
-                gemm::linear_weight(level, x, dy, dims, dw, &mut db);
+                if small {
+                    return gemm::linear_weight(level, x, dy, [depth, outputs], dw, &mut db);
+                }
+                let (x, right) = (Matrix::rows(x, depth), Matrix::rows(dy, outputs));
+                let dims = [depth, outputs, rows];
+                sgemm::multiply(level, dims, x.transposed(), right, dw, &|_, _, _| ());
+                gemm::column_sums(dy, &mut db);
             });
-            [Some(db.into_tensor([dims[1]])), Some(dw)]
+            [Some(db.into_tensor([outputs])), Some(dw)]
         });
         std::array::from_fn(|input| match input {
             0 => dx.take(),
@@ -78,17 +147,21 @@ impl<const N: usize> Kernel<N> for Linear {
     }
 }
 
-/// The linear layer, or `None` where the kernels do not apply.
-pub(crate) fn linear(x: Tensor<2>, w: Tensor<2>, bias: Option<Tensor<1>>) -> Option<Tensor<2>> {
-    let ([rows, _], [inputs, outputs]) = (x.dims(), w.dims());
-    let fits = inputs * outputs <= LINEAR_LIMIT && rows >= LINEAR_ROWS;
-    if !fits || inputs * outputs == 0 {
+/// A linear layer and the activation that follows it, or `None` where the kernels do not apply.
+pub(crate) fn linear(
+    x: Tensor<2>,
+    w: Tensor<2>,
+    bias: Option<Tensor<1>>,
+    gelu: Option<Gelu>,
+) -> Option<Tensor<2>> {
+    if x.dims().contains(&0) || w.dims().contains(&0) {
         return None;
     }
     let (x, w) = (x.into_dispatch(), w.into_dispatch());
+    let kernel = Linear { gelu };
     match bias {
-        Some(bias) => run(&Linear, [x, w, bias.into_dispatch()]),
-        None => run(&Linear, [x, w]),
+        Some(bias) => run(&kernel, [x, w, bias.into_dispatch()]),
+        None => run(&kernel, [x, w]),
     }
 }
 
@@ -163,15 +236,12 @@ pub(crate) fn layer_norm(
     )
 }
 
-/// GELU with the approximation by tanh.
-#[derive(Clone, Debug)]
-struct Gelu;
-
 impl Kernel<1> for Gelu {
     type Saved = ();
 
     fn forward(&self, [x]: &[FlexTensor; 1], _keep: bool) -> (FlexTensor, ()) {
-        (like(x, |y| rows::gelu(Level::detect(), values(x), y)), ())
+        let y = like(x, |y| Gelu::forward(*self, Level::detect(), values(x), y));
+        (y, ())
     }
 
     fn backward(
@@ -183,7 +253,7 @@ impl Kernel<1> for Gelu {
     ) -> [Option<FlexTensor>; 1] {
         let dx = || {
             like(x, |dx| {
-                rows::gelu_backward(Level::detect(), values(x), values(gradient), dx);
+                Gelu::backward(*self, Level::detect(), values(x), values(gradient), dx);
             })
         };
         [wanted[0].then(dx)]
@@ -191,16 +261,17 @@ impl Kernel<1> for Gelu {
 }
 
 /// GELU, or `None` where the kernel does not apply.
-pub(crate) fn gelu<const D: usize>(x: Tensor<D>) -> Option<Tensor<D>> {
-    run(&Gelu, [x.into_dispatch()])
+pub(crate) fn gelu<const D: usize>(x: Tensor<D>, gelu: Gelu) -> Option<Tensor<D>> {
+    run(&gelu, [x.into_dispatch()])
 }
 
-/// Causal attention over queries, keys and values side by side.
+/// Attention over queries, keys and values side by side.
 #[derive(Clone, Debug)]
 struct Attention {
     heads: usize,
     kv_heads: usize,
     scale: f32,
+    causal: bool,
 }
 
 impl Attention {
@@ -211,6 +282,7 @@ impl Attention {
             heads: self.heads,
             kv_heads: self.kv_heads,
             size: width / (self.heads + 2 * self.kv_heads),
+            causal: self.causal,
         };
         (batch, shape)
     }
@@ -248,12 +320,13 @@ impl Kernel<1> for Attention {
     }
 }
 
-/// Causal attention, or `None` where the kernel does not apply.
-pub(crate) fn causal_attention(
+/// Attention, or `None` where the kernel does not apply.
+pub(crate) fn attention(
     qkv: Tensor<3>,
     heads: usize,
     kv_heads: usize,
     scale: f64,
+    causal: bool,
 ) -> Option<Tensor<3>> {
     // A negative scale would turn the largest score into the smallest.
     if qkv.dims().contains(&0) || scale <= 0.0 {
@@ -263,6 +336,7 @@ pub(crate) fn causal_attention(
         heads,
         kv_heads,
         scale: scale as f32,
+        causal,
     };
     run(&kernel, [qkv.into_dispatch()])
 }

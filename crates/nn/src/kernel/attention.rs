@@ -1,4 +1,4 @@
-//! Causal attention of one sequence, a block of queries at a time, without its scores in memory.
+//! Attention of one sequence, a block of queries at a time, without its scores in memory.
 
 use super::gemm::{Left, Panels, multiply};
 use super::micro::Level;
@@ -17,6 +17,8 @@ pub(crate) struct Shape {
     pub heads: usize,
     pub kv_heads: usize,
     pub size: usize,
+    /// Whether a query sees the keys up to its own only.
+    pub causal: bool,
 }
 
 impl Shape {
@@ -43,6 +45,16 @@ impl Shape {
     fn blocks(self) -> impl Iterator<Item = (usize, usize)> {
         let ends = move |first: usize| (first, self.tokens.min(first + BLOCK));
         (0..self.tokens).step_by(BLOCK).map(ends)
+    }
+
+    /// Keys that the queries before `end` see.
+    fn keys(&self, end: usize) -> usize {
+        if self.causal { end } else { self.tokens }
+    }
+
+    /// Keys that a query sees.
+    fn seen(&self, query: usize) -> usize {
+        self.keys(query + 1)
     }
 
     /// Scores per row of a buffer: whole vectors.
@@ -112,16 +124,17 @@ fn forward_head(
     let keys = Panels::pack(&qkv[key..], [size, tokens], [1, width]);
     let values = Panels::pack(&qkv[value..], [tokens, size], [width, 1]);
     for (first, end) in shape.blocks() {
+        let last = shape.keys(end);
         let left = Left {
             values: &qkv[query + first * width..],
             rows: end - first,
             strides: [width, 1],
         };
-        multiply(level, &mut scores, row, &left, &keys, [size, end], false);
-        let padded = end.next_multiple_of(WIDTH);
+        multiply(level, &mut scores, row, &left, &keys, [size, last], false);
+        let padded = last.next_multiple_of(WIDTH);
         for (at, log_sum) in log_sums[first..end].iter_mut().enumerate() {
             let line = &mut scores[at * row..][..padded];
-            let [most, sum] = softmax(level, line, first + at + 1, scale);
+            let [most, sum] = softmax(level, line, shape.seen(first + at), scale);
             *log_sum = most + sum.ln();
             let inverse = 1.0 / sum;
             for score in line {
@@ -134,7 +147,7 @@ fn forward_head(
             strides: [row, 1],
         };
         let out = &mut out[first * size..];
-        multiply(level, out, size, &left, &values, [end, size], false);
+        multiply(level, out, size, &left, &values, [last, size], false);
     }
 }
 
@@ -232,7 +245,7 @@ fn backward_head(
     let values = Panels::pack(&qkv[value..], [size, tokens], [1, width]);
     let back = Panels::pack(&qkv[key..], [tokens, size], [width, 1]);
     for (first, end) in shape.blocks() {
-        let count = end - first;
+        let (count, last) = (end - first, shape.keys(end));
         let queries = &qkv[query + first * width..];
         let gradient = &gradient[first * heads * size..];
         let by_query = |values, stride| Left {
@@ -240,7 +253,7 @@ fn backward_head(
             rows: count,
             strides: [stride, 1],
         };
-        let dims = [size, end];
+        let dims = [size, last];
         multiply(
             level,
             scores,
@@ -259,14 +272,21 @@ fn backward_head(
             dims,
             false,
         );
-        let padded = end.next_multiple_of(WIDTH);
+        let padded = last.next_multiple_of(WIDTH);
         for at in 0..count {
             let line = at * row..at * row + padded;
             let (scores, slopes) = (&mut scores[line.clone()], &mut slopes[line]);
             // What multiply leaves behind the last key is of another block.
-            slopes[end..].fill(0.0);
+            slopes[last..].fill(0.0);
             let log_sum = log_sums[first + at];
-            softmax_backward(level, scores, slopes, first + at + 1, scale, log_sum);
+            softmax_backward(
+                level,
+                scores,
+                slopes,
+                shape.seen(first + at),
+                scale,
+                log_sum,
+            );
         }
         let to = &mut out[to_query + first * out_width..];
         multiply(
@@ -275,12 +295,12 @@ fn backward_head(
             out_width,
             &by_query(slopes, row),
             &back,
-            [end, size],
+            [last, size],
             false,
         );
         let by_key = |values| Left {
             values,
-            rows: end,
+            rows: last,
             strides: [1, row],
         };
         let dims = [count, size];

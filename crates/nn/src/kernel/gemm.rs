@@ -194,6 +194,26 @@ pub(crate) fn linear_weight(
     }
 }
 
+/// The sums of the columns of `x [rows, sums.len()]`.
+pub(crate) fn column_sums(x: &[f32], sums: &mut [f32]) {
+    let columns = sums.len();
+    let parts = in_groups(x.len() / columns, |rows| {
+        let mut part = vec![0.0; columns];
+        for row in x[rows.start * columns..rows.end * columns].chunks_exact(columns) {
+            for (sum, &value) in part.iter_mut().zip(row) {
+                *sum += value;
+            }
+        }
+        part
+    });
+    sums.fill(0.0);
+    for part in parts {
+        for (sum, part) in sums.iter_mut().zip(part) {
+            *sum += part;
+        }
+    }
+}
+
 /// What `work` makes of each of [`GROUPS`] parts of `rows`, in order.
 pub(crate) fn in_groups<R: Send>(
     rows: usize,

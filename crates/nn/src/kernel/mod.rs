@@ -8,11 +8,13 @@ pub(crate) mod adam;
 pub(crate) mod attention;
 pub(crate) mod block;
 pub(crate) mod conv;
+pub(crate) mod gelu;
 pub(crate) mod gemm;
 pub(crate) mod layout;
 pub(crate) mod micro;
 pub(crate) mod norm;
 pub(crate) mod rows;
+pub(crate) mod sgemm;
 pub(crate) mod sparse;
 pub(crate) mod weight;
 

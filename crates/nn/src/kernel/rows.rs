@@ -1,5 +1,4 @@
-//! What transformers do to every row or every number: layer normalisation, GELU, softmax and
-//! cross-entropy.
+//! What transformers do to every row: layer normalisation, softmax and cross-entropy.
 
 use super::gemm::GROUPS;
 use super::micro::Level;
@@ -8,13 +7,13 @@ use super::sparse::per_level;
 use rayon::prelude::*;
 
 /// Numbers that one thread takes at a time.
-const CHUNK: usize = 1 << 14;
+pub(crate) const CHUNK: usize = 1 << 14;
 
 /// Lanes of a softmax's partial results.
 pub(crate) const WIDTH: usize = 32;
 
 #[inline(always)]
-fn fma<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
+pub(crate) fn fma<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
     // Without the instruction, a fused product is a call into libm.
     if FMA { a.mul_add(b, c) } else { a * b + c }
 }
@@ -49,48 +48,6 @@ pub(crate) fn exp<const FMA: bool>(x: f32) -> f32 {
         .wrapping_add(127))
         << 23;
     sum * f32::from_bits(exponent)
-}
-
-/// Twice the argument of GELU's tanh, and its derivative.
-#[inline(always)]
-fn gelu_argument<const FMA: bool>(x: f32) -> (f32, f32) {
-    // 2 sqrt(2 / pi).
-    const SLOPE: f32 = 1.595_769;
-    let square = x * x;
-    let value = SLOPE * x * fma::<FMA>(square, 0.044_715, 1.0);
-    (value, SLOPE * fma::<FMA>(square, 3.0 * 0.044_715, 1.0))
-}
-
-#[inline(always)]
-fn gelu_body<const FMA: bool>(x: &[f32], y: &mut [f32]) {
-    for (y, &x) in y.iter_mut().zip(x) {
-        // 1 + tanh(u) = 2 / (1 + e^(-2u))
-        *y = x / (1.0 + exp::<FMA>(-gelu_argument::<FMA>(x).0));
-    }
-}
-
-#[inline(always)]
-fn gelu_backward_body<const FMA: bool>(x: &[f32], dy: &[f32], dx: &mut [f32]) {
-    for ((dx, &x), &dy) in dx.iter_mut().zip(x).zip(dy) {
-        let (argument, slope) = gelu_argument::<FMA>(x);
-        let gate = 1.0 / (1.0 + exp::<FMA>(-argument));
-        *dx = dy * fma::<FMA>(x * slope * gate, 1.0 - gate, gate);
-    }
-}
-
-/// GELU with the approximation by tanh.
-pub(crate) fn gelu(level: Level, x: &[f32], y: &mut [f32]) {
-    let chunks = y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK));
-    chunks.for_each(|(y, x)| per_level!(level, gelu_body(x: &[f32], y: &mut [f32])));
-}
-
-/// The gradient of [`gelu`]'s `x`.
-pub(crate) fn gelu_backward(level: Level, x: &[f32], dy: &[f32], dx: &mut [f32]) {
-    let inputs = x.par_chunks(CHUNK).zip(dy.par_chunks(CHUNK));
-    let chunks = dx.par_chunks_mut(CHUNK).zip(inputs);
-    chunks.for_each(|(dx, (x, dy))| {
-        per_level!(level, gelu_backward_body(x: &[f32], dy: &[f32], dx: &mut [f32]));
-    });
 }
 
 /// Mean and inverse standard deviation of a row.

@@ -1,6 +1,8 @@
 use crate::{assert_close, tensor, values};
 use burn::tensor::{DType, Device, Int, Tensor};
-use menagerie_nn::transformer::{causal_attention, cross_entropy, gelu_tanh, layer_norm, linear};
+use menagerie_nn::transformer::{
+    attention, causal_attention, cross_entropy, gelu, gelu_tanh, layer_norm, linear, linear_gelu,
+};
 
 type Results = Vec<(&'static str, Vec<f64>)>;
 
@@ -65,9 +67,9 @@ fn a_linear_layer_equals_the_plain_form() {
         [1, 65, 1, 1],
         [5, 33, 24, 100],
         [1, 64, 129, 48],
-        // Below and above what the kernel takes.
         [1, 3, 8, 8],
         [1, 70, 400, 400],
+        [2, 20, 500, 300],
     ] {
         for biased in [true, false] {
             let case = format!("linear {batch} {tokens} {inputs} {outputs} {biased}");
@@ -80,6 +82,22 @@ fn a_linear_layer_equals_the_plain_form() {
                 results(y, Some(&x), Some(&w), ones)
             });
         }
+    }
+}
+
+#[test]
+fn a_linear_layer_with_gelu_equals_the_plain_form() {
+    for [tokens, inputs, outputs] in [[70, 24, 40], [3, 8, 8], [70, 400, 400]] {
+        compare(
+            &format!("linear gelu {tokens} {inputs} {outputs}"),
+            |device, dtype| {
+                let x = leaf(1, [2, tokens, inputs], device, dtype);
+                let w = leaf(2, [inputs, outputs], device, dtype);
+                let b = leaf(3, [outputs], device, dtype);
+                let y = linear_gelu(x.clone(), w.clone(), b.clone());
+                results(y, Some(&x), Some(&w), &[&b])
+            },
+        );
     }
 }
 
@@ -98,14 +116,37 @@ fn layer_normalisation_equals_the_plain_form() {
 
 #[test]
 fn gelu_equals_the_plain_form_from_one_end_to_the_other() {
-    compare("gelu", |device, dtype| {
-        let x = leaf(1, [3, 17, 401], device, dtype);
-        results(gelu_tanh(x.clone() * 12.0), Some(&x), None, &[])
-    });
-    let x = Tensor::<1>::from_floats([f32::NAN, -1e30, 1e30, 0.0], &Device::flex());
-    let y: Vec<f32> = gelu_tanh(x).into_data().try_to_vec().unwrap();
-    assert!(y[0].is_nan() && y[1].abs() < 1e-6);
-    assert_eq!(y[2..], [1e30, 0.0]);
+    for (name, gelu) in [
+        ("gelu", gelu::<3> as fn(Tensor<3>) -> Tensor<3>),
+        ("gelu by tanh", gelu_tanh::<3>),
+    ] {
+        compare(name, |device, dtype| {
+            let x = leaf(1, [3, 17, 401], device, dtype);
+            results(gelu(x.clone() * 12.0), Some(&x), None, &[])
+        });
+        let x = Tensor::<3>::from_floats([[[f32::NAN, -1e30, 1e30, 0.0]]], &Device::flex());
+        let y: Vec<f32> = gelu(x).into_data().try_to_vec().unwrap();
+        assert!(y[0].is_nan() && y[1].abs() < 1e-6);
+        assert_eq!(y[2..], [1e30, 0.0]);
+    }
+}
+
+#[test]
+fn attention_equals_the_plain_form() {
+    for (batch, tokens, heads, size) in [
+        (2, 128, 4, 16),
+        (1, 1, 1, 8),
+        (3, 33, 2, 24),
+        (2, 50, 3, 64),
+    ] {
+        let case = format!("attention {batch} {tokens} {heads} {size}");
+        compare(&case, |device, dtype| {
+            let qkv = leaf(1, [batch, tokens, 3 * heads * size], device, dtype);
+            let scale = (size as f64).sqrt().recip();
+            let z = attention(qkv.clone() * 3.0, heads, scale);
+            results(z, Some(&qkv), None, &[])
+        });
+    }
 }
 
 #[test]
