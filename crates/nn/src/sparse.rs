@@ -332,6 +332,24 @@ pub fn weighted_rows(values: Tensor<1>, w: Tensor<2>, pattern: &Pattern) -> Tens
     plain::weighted_rows(values, w, pattern)
 }
 
+/// `h (1 + beta |x wᵀ|)` `[rows, width]`: scores h of a dictionary's entries, raised by how strongly
+/// a direction `x` `[rows, dim]` moves along each of its vectors `w` `[width, dim]`. A constant.
+///
+/// # Panics
+/// If the shapes do not fit.
+pub fn attributed(h: Tensor<2>, x: Tensor<2>, w: Tensor<2>, beta: f64) -> Tensor<2> {
+    assert_eq!(h.dims(), [x.dims()[0], w.dims()[0]]);
+    assert_eq!(x.dims()[1], w.dims()[1]);
+    let [h, x, w] = [h, x, w].map(Tensor::without_autodiff);
+    #[cfg(feature = "flex")]
+    if h.dims()[1] > 0
+        && let Some(scores) = crate::flex::sparse::attributed(&h, &x, &w, beta as f32)
+    {
+        return scores;
+    }
+    plain::attributed(h, x, w, beta)
+}
+
 fn check([rows, dim]: [usize; 2], [width, row]: [usize; 2], pattern: &Pattern) {
     assert_eq!([rows, width], [pattern.rows(), pattern.width()]);
     assert_eq!(
@@ -361,6 +379,11 @@ pub mod plain {
         let starts = (0..=rows).map(start).collect();
         let columns = flat.iter().map(|&place| (place as usize % width) as u32);
         (starts, columns.collect())
+    }
+
+    /// [`attributed`](super::attributed).
+    pub fn attributed(h: Tensor<2>, x: Tensor<2>, w: Tensor<2>, beta: f64) -> Tensor<2> {
+        h * (x.matmul(w.transpose()).abs() * beta + 1.0)
     }
 
     /// [`sampled_dot`](super::sampled_dot).

@@ -27,10 +27,32 @@ pub fn linear<const D: usize>(
         assert_eq!(bias.dims(), [outputs], "linear: shape of the bias");
     }
     #[cfg(feature = "flex")]
-    if let Some(y) = linear_kernel(&x, &weight, bias.as_ref(), None) {
+    if let Some(y) = linear_kernel(&x, &weight, bias.as_ref(), None, false) {
         return y;
     }
     module::linear(x, weight, bias)
+}
+
+/// [`linear`] with the transpose of its weight, `[outputs, inputs]`: as PyTorch keeps it, and where
+/// the rows of the weight are vectors of their own.
+///
+/// # Panics
+/// If the shapes do not fit each other.
+pub fn linear_transposed<const D: usize>(
+    x: Tensor<D>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+) -> Tensor<D> {
+    let [outputs, inputs] = weight.dims();
+    assert_eq!(x.dims()[D - 1], inputs, "linear: last axis of x");
+    if let Some(bias) = &bias {
+        assert_eq!(bias.dims(), [outputs], "linear: shape of the bias");
+    }
+    #[cfg(feature = "flex")]
+    if let Some(y) = linear_kernel(&x, &weight, bias.as_ref(), None, true) {
+        return y;
+    }
+    module::linear(x, weight.transpose(), bias)
 }
 
 /// [`gelu`] of [`linear`], without a pass over memory of its own.
@@ -41,7 +63,7 @@ pub fn linear_gelu<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Tensor
     #[cfg(feature = "flex")]
     if x.dims()[D - 1] == weight.dims()[0]
         && bias.dims()[0] == weight.dims()[1]
-        && let Some(y) = linear_kernel(&x, &weight, Some(&bias), Some(Gelu::Exact))
+        && let Some(y) = linear_kernel(&x, &weight, Some(&bias), Some(Gelu::Exact), false)
     {
         return y;
     }
@@ -54,6 +76,7 @@ fn linear_kernel<const D: usize>(
     weight: &Tensor<2>,
     bias: Option<&Tensor<1>>,
     gelu: Option<Gelu>,
+    transposed: bool,
 ) -> Option<Tensor<D>> {
     let mut dims = x.dims();
     let rows = dims[..D - 1].iter().product::<usize>();
@@ -63,8 +86,9 @@ fn linear_kernel<const D: usize>(
         tracking(weight.clone(), tracked),
         bias.map(|bias| tracking(bias.clone(), tracked)),
         gelu,
+        transposed,
     )?;
-    dims[D - 1] = weight.dims()[1];
+    dims[D - 1] = weight.dims()[usize::from(!transposed)];
     Some(y.reshape(dims))
 }
 

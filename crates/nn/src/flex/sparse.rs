@@ -2,10 +2,12 @@
 
 use super::{Kernel, downcast, run, values};
 use crate::kernel::micro::Level;
+use crate::kernel::sgemm::{self, Matrix};
 use crate::kernel::sparse::{self, Rows};
+use crate::memory::Buffer;
 use crate::sparse::Pattern;
 use burn::backend::flex::FlexTensor;
-use burn::backend::{Flex, TensorMetadata};
+use burn::backend::{BackendTensor, DispatchKindConversion, DispatchTensor, Flex, TensorMetadata};
 use burn::tensor::{DType, Tensor};
 
 /// Hands the values of a single-precision tensor on `flex`, without autodiff, to `read`.
@@ -16,6 +18,45 @@ pub(crate) fn with_values<R>(x: &Tensor<2>, read: impl FnOnce(&[f32]) -> R) -> O
     }
     let [x] = downcast::<Flex, 1>(&[x])?;
     Some(read(values(&x.to_contiguous())))
+}
+
+/// [`crate::sparse::attributed`], or `None` where the kernel does not apply.
+pub(crate) fn attributed(
+    h: &Tensor<2>,
+    x: &Tensor<2>,
+    w: &Tensor<2>,
+    beta: f32,
+) -> Option<Tensor<2>> {
+    let inputs = [h, x, w].map(|tensor| tensor.clone().into_dispatch());
+    if inputs.iter().any(|input| input.dtype() != DType::F32) {
+        return None;
+    }
+    let [h, x, w] = downcast::<Flex, 3>(&inputs)?.map(|tensor| tensor.to_contiguous());
+    let [rows, width]: [usize; 2] = h.shape().dims();
+    let depth = dim(&x);
+    let mut scores = Buffer::new(rows * width);
+    let before = values(&h);
+    let (x, w) = (
+        Matrix::rows(values(&x), depth),
+        Matrix::rows(values(&w), depth).transposed(),
+    );
+    let dims = [rows, width, depth];
+    sgemm::multiply(
+        Level::detect(),
+        dims,
+        x,
+        w,
+        &mut scores,
+        &|row, column, part| {
+            let before = &before[row * width + column..];
+            for (score, h) in part.iter_mut().zip(before) {
+                *score = h * (1.0 + beta * score.abs());
+            }
+        },
+    );
+    let scores = scores.into_tensor([rows, width]);
+    let scores = DispatchTensor::from_backend(BackendTensor::<Flex>::Float(scores));
+    Some(Tensor::from_dispatch(scores))
 }
 
 fn dim(tensor: &FlexTensor) -> usize {

@@ -30,22 +30,31 @@ fn like(tensor: &FlexTensor, fill: impl FnOnce(&mut [f32])) -> FlexTensor {
     filled(shape.iter().product(), shape, fill)
 }
 
-/// Inputs: `x [rows, inputs]`, `w [inputs, outputs]`, and a bias `[outputs]` where `N` is 3; GELU of
-/// the product if it is wanted.
+/// Inputs: `x [rows, inputs]`, `w [inputs, outputs]` or its transpose, and a bias `[outputs]` where
+/// `N` is 3; GELU of the product if it is wanted.
 #[derive(Clone, Debug)]
 struct Linear {
     gelu: Option<Gelu>,
+    transposed: bool,
 }
 
 impl Linear {
-    fn dims<const N: usize>(inputs: &[FlexTensor; N]) -> [usize; 3] {
+    fn dims<const N: usize>(&self, inputs: &[FlexTensor; N]) -> [usize; 3] {
         let [rows, depth]: [usize; 2] = inputs[0].shape().dims();
-        let [_, outputs]: [usize; 2] = inputs[1].shape().dims();
-        [rows, depth, outputs]
+        let [first, last]: [usize; 2] = inputs[1].shape().dims();
+        [rows, depth, if self.transposed { first } else { last }]
     }
 
-    fn is_small([rows, inputs, outputs]: [usize; 3]) -> bool {
-        inputs * outputs <= SMALL_WEIGHT && rows >= SMALL_ROWS
+    fn is_small(&self, [rows, inputs, outputs]: [usize; 3]) -> bool {
+        !self.transposed && inputs * outputs <= SMALL_WEIGHT && rows >= SMALL_ROWS
+    }
+
+    /// `w [inputs, outputs]`.
+    fn weight<'a>(&self, w: &'a [f32], [_, inputs, outputs]: [usize; 3]) -> Matrix<'a> {
+        match self.transposed {
+            true => Matrix::rows(w, inputs).transposed(),
+            false => Matrix::rows(w, outputs),
+        }
     }
 }
 
@@ -54,13 +63,13 @@ impl<const N: usize> Kernel<N> for Linear {
     type Saved = Option<FlexTensor>;
 
     fn forward(&self, inputs: &[FlexTensor; N], keep: bool) -> (FlexTensor, Self::Saved) {
-        let dims = Self::dims(inputs);
+        let dims = self.dims(inputs);
         let [rows, depth, outputs] = dims;
         let level = Level::detect();
         let bias = inputs.get(2).map(values);
         let (x, w) = (values(&inputs[0]), values(&inputs[1]));
         let shape = vec![rows, outputs];
-        if Self::is_small(dims) {
+        if self.is_small(dims) {
             let y = filled(rows * outputs, shape, |y| {
                 gemm::linear(level, x, w, bias, [depth, outputs], y);
             });
@@ -70,7 +79,7 @@ impl<const N: usize> Kernel<N> for Linear {
             let active = like(&y, |active| gelu.forward(level, values(&y), active));
             return (active, keep.then_some(y));
         }
-        let (x, w) = (Matrix::rows(x, depth), Matrix::rows(w, outputs));
+        let (x, w) = (Matrix::rows(x, depth), self.weight(w, dims));
         let add = |column: usize, part: &mut [f32]| {
             if let Some(bias) = bias {
                 for (value, bias) in part.iter_mut().zip(&bias[column..]) {
@@ -105,7 +114,7 @@ impl<const N: usize> Kernel<N> for Linear {
         gradient: &FlexTensor,
         wanted: [bool; N],
     ) -> [Option<FlexTensor>; N] {
-        let (level, dims) = (Level::detect(), Self::dims(inputs));
+        let (level, dims) = (Level::detect(), self.dims(inputs));
         let [rows, depth, outputs] = dims;
         let (x, w) = (values(&inputs[0]), values(&inputs[1]));
         let through = self.gelu.zip(before).map(|(gelu, before)| {
@@ -114,13 +123,13 @@ impl<const N: usize> Kernel<N> for Linear {
             })
         });
         let dy = values(through.as_ref().unwrap_or(gradient));
-        let small = Self::is_small(dims);
+        let small = self.is_small(dims);
         let mut dx = wanted[0].then(|| {
             like(&inputs[0], |dx| {
                 if small {
                     return gemm::linear_input(level, dy, w, [depth, outputs], dx);
                 }
-                let (dy, w) = (Matrix::rows(dy, outputs), Matrix::rows(w, outputs));
+                let (dy, w) = (Matrix::rows(dy, outputs), self.weight(w, dims));
                 let dims = [rows, depth, outputs];
                 sgemm::multiply(level, dims, dy, w.transposed(), dx, &|_, _, _| ());
             })
@@ -132,8 +141,11 @@ impl<const N: usize> Kernel<N> for Linear {
                     return gemm::linear_weight(level, x, dy, [depth, outputs], dw, &mut db);
                 }
                 let (x, right) = (Matrix::rows(x, depth), Matrix::rows(dy, outputs));
-                let dims = [depth, outputs, rows];
-                sgemm::multiply(level, dims, x.transposed(), right, dw, &|_, _, _| ());
+                let (dims, left, right) = match self.transposed {
+                    true => ([outputs, depth, rows], right.transposed(), x),
+                    false => ([depth, outputs, rows], x.transposed(), right),
+                };
+                sgemm::multiply(level, dims, left, right, dw, &|_, _, _| ());
                 gemm::column_sums(dy, &mut db);
             });
             [Some(db.into_tensor([outputs])), Some(dw)]
@@ -147,18 +159,20 @@ impl<const N: usize> Kernel<N> for Linear {
     }
 }
 
-/// A linear layer and the activation that follows it, or `None` where the kernels do not apply.
+/// A linear layer, its weight `[outputs, inputs]` if it is `transposed`, and the activation that
+/// follows it, or `None` where the kernels do not apply.
 pub(crate) fn linear(
     x: Tensor<2>,
     w: Tensor<2>,
     bias: Option<Tensor<1>>,
     gelu: Option<Gelu>,
+    transposed: bool,
 ) -> Option<Tensor<2>> {
     if x.dims().contains(&0) || w.dims().contains(&0) {
         return None;
     }
     let (x, w) = (x.into_dispatch(), w.into_dispatch());
-    let kernel = Linear { gelu };
+    let kernel = Linear { gelu, transposed };
     match bias {
         Some(bias) => run(&kernel, [x, w, bias.into_dispatch()]),
         None => run(&kernel, [x, w]),

@@ -1,6 +1,6 @@
 use crate::{tensor, values};
 use burn::tensor::{DType, Device, Tensor};
-use menagerie_nn::sparse::{Pattern, plain, sampled_dot, topk, weighted_rows};
+use menagerie_nn::sparse::{Pattern, attributed, plain, sampled_dot, topk, weighted_rows};
 
 fn devices() -> [Device; 3] {
     let flex = Device::flex();
@@ -121,6 +121,20 @@ fn sparse_decoding_equals_the_dense_product() {
         for leaf in [&x, &w] {
             let gradient = |grads| values(leaf.grad(grads).unwrap());
             assert_close("gradient", &gradient(&sparse), &gradient(&dense));
+        }
+    }
+}
+
+#[test]
+fn attributed_scores_equal_the_plain_form() {
+    for [rows, width, dim, _] in SHAPES {
+        for device in devices() {
+            let h = tensor(1, [rows, width], &device, DType::F32);
+            let x = tensor(2, [rows, dim], &device, DType::F32);
+            let w = tensor(3, [width, dim], &device, DType::F32);
+            let ours = attributed(h.clone(), x.clone(), w.clone(), 1.5);
+            let theirs = plain::attributed(h, x, w, 1.5);
+            assert_close("scores", &values(ours), &values(theirs));
         }
     }
 }

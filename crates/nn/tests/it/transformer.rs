@@ -2,6 +2,7 @@ use crate::{assert_close, tensor, values};
 use burn::tensor::{DType, Device, Int, Tensor};
 use menagerie_nn::transformer::{
     attention, causal_attention, cross_entropy, gelu, gelu_tanh, layer_norm, linear, linear_gelu,
+    linear_transposed,
 };
 
 type Results = Vec<(&'static str, Vec<f64>)>;
@@ -78,6 +79,14 @@ fn a_linear_layer_equals_the_plain_form() {
                 let w = leaf(2, [inputs, outputs], device, dtype);
                 let b = leaf(3, [outputs], device, dtype);
                 let y = linear(x.clone(), w.clone(), biased.then(|| b.clone()));
+                let ones: &[&Tensor<1>] = if biased { &[&b] } else { &[] };
+                results(y, Some(&x), Some(&w), ones)
+            });
+            compare(&format!("transposed {case}"), |device, dtype| {
+                let x = leaf(1, [batch, tokens, inputs], device, dtype);
+                let w = leaf(2, [outputs, inputs], device, dtype);
+                let b = leaf(3, [outputs], device, dtype);
+                let y = linear_transposed(x.clone(), w.clone(), biased.then(|| b.clone()));
                 let ones: &[&Tensor<1>] = if biased { &[&b] } else { &[] };
                 results(y, Some(&x), Some(&w), ones)
             });

@@ -4,7 +4,7 @@ use super::config::{GradientSaeConfig, GradientScale};
 use crate::sae::{ObjectiveConfig, SaeLoss, SaeOutput, Situation, SparseAutoencoder};
 use burn::tensor::Tensor;
 use menagerie_core::{Error, Result};
-use menagerie_nn::sparse::Pattern;
+use menagerie_nn::sparse::{Pattern, attributed};
 
 /// |⟨W_dec,i, g⟩| `[rows, latents]`: by how much the loss changes to first order with a unit of each
 /// latent, for gradients `[rows, d]` and dictionary vectors `[latents, d]`. A constant.
@@ -47,8 +47,8 @@ pub(super) fn select(
     if config.beta == 0.0 {
         return Pattern::topk(h, config.k);
     }
-    let a = attribution(g, sae.decoder.val());
-    Pattern::topk(&scores(h.clone(), a, config.beta), config.k)
+    let scores = attributed(h.clone(), g, sae.decoder.val(), config.beta);
+    Pattern::topk(&scores, config.k)
 }
 
 /// [`GradientSae::loss`] for weights that a trainer holds.

@@ -11,6 +11,7 @@ use burn::{
 };
 use menagerie_core::{Error, Result};
 use menagerie_nn::sparse::{Pattern, sampled_dot, weighted_rows};
+use menagerie_nn::transformer::{linear, linear_transposed};
 
 /// A sparse autoencoder or transcoder of any variant.
 ///
@@ -350,13 +351,12 @@ impl SparseAutoencoder {
     }
 
     pub(crate) fn linear(&self, input: Tensor<2>) -> Tensor<2> {
-        let h = input.matmul(self.encoder.val().transpose());
         let bias = match (&self.b_enc, &self.gate) {
-            (Some(bias), _) => bias.val(),
-            (None, Some(gate)) => gate.b_gate.val(),
-            (None, None) => return h,
+            (Some(bias), _) => Some(bias.val()),
+            (None, Some(gate)) => Some(gate.b_gate.val()),
+            (None, None) => None,
         };
-        let h = h + bias.unsqueeze();
+        let h = linear_transposed(input, self.encoder.val(), bias);
         match self.config.rescale_by_decoder_norm {
             true => h * self.decoder_norms().unsqueeze(),
             false => h,
@@ -366,14 +366,11 @@ impl SparseAutoencoder {
     /// [`linear`](Self::linear) as a constant.
     pub(crate) fn scores(&self, input: &Tensor<2>) -> Tensor<2> {
         let constant = |param: &Param<Tensor<1>>| param.val().without_autodiff();
-        let h = input
-            .clone()
-            .without_autodiff()
-            .matmul(self.encoder.val().without_autodiff().transpose());
-        let h = match &self.b_enc {
-            Some(bias) => h + constant(bias).unsqueeze(),
-            None => h,
-        };
+        let h = linear_transposed(
+            input.clone().without_autodiff(),
+            self.encoder.val().without_autodiff(),
+            self.b_enc.as_ref().map(constant),
+        );
         match self.config.rescale_by_decoder_norm {
             true => h * self.decoder_norms().without_autodiff().unsqueeze(),
             false => h,
@@ -484,7 +481,7 @@ impl SparseAutoencoder {
 
     /// Latents and gate activations max(π, 0) of a gated autoencoder `[rows, d_sae]`.
     pub(crate) fn gated(&self, input: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
-        let shared = input.matmul(self.encoder.val().transpose());
+        let shared = linear_transposed(input, self.encoder.val(), None);
         let Some(gate) = &self.gate else {
             let z = relu(shared);
             return (z.clone(), z);
@@ -500,7 +497,7 @@ impl SparseAutoencoder {
         let sum = self.dictionary_sum(&codes.latents, self.decoder.val());
         let mut out = sum + self.b_dec.val().unsqueeze();
         if let (Some(skip), Some(x)) = (&self.skip, x) {
-            out = out + x.matmul(skip.val().transpose());
+            out = out + linear_transposed(x, skip.val(), None);
         }
         self.undo(out, codes.scaling.as_ref())
     }
@@ -510,9 +507,9 @@ impl SparseAutoencoder {
         let rescale = self.config.rescale_by_decoder_norm;
         match latents {
             Latents::Dense(z) if rescale => {
-                (z.clone() / self.decoder_norms().unsqueeze()).matmul(decoder)
+                linear(z.clone() / self.decoder_norms().unsqueeze(), decoder, None)
             }
-            Latents::Dense(z) => z.clone().matmul(decoder),
+            Latents::Dense(z) => linear(z.clone(), decoder, None),
             Latents::Sparse { values, pattern } => {
                 let mut values = values.clone();
                 if rescale {

@@ -13,7 +13,7 @@ use super::{
 };
 use burn::tensor::{Tensor, activation::relu};
 use menagerie_core::Result;
-use menagerie_nn::sparse::Pattern;
+use menagerie_nn::{sparse::Pattern, transformer::linear};
 
 /// An objective on its way to a loss.
 pub(super) struct Terms<'a> {
@@ -191,7 +191,7 @@ impl Terms<'_> {
             true => (decoder.detach(), bias.detach()),
             false => (decoder, bias),
         };
-        let from_gate = gate.matmul(decoder) + bias.unsqueeze();
+        let from_gate = linear(gate, decoder, Some(bias));
         let second = squared_error(from_gate, self.target.clone());
         (z, Some(sparsity), Some(second))
     }
