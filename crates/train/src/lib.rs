@@ -47,6 +47,7 @@
 //! ```
 
 mod adam;
+mod adamw;
 mod checkpoint;
 mod ema;
 mod fit;
@@ -60,6 +61,7 @@ mod schedule;
 mod supervised;
 
 pub use adam::{Adam, AdamConfig};
+pub use adamw::{AdamW, parameters};
 pub use checkpoint::{load_module, load_optimiser, save_module, save_optimiser};
 pub use ema::Ema;
 pub use fit::{EarlyStop, FitConfig, Procedure, Summary};

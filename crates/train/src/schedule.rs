@@ -12,6 +12,10 @@ pub struct Schedule {
     pub peak: f64,
     /// Steps of linear growth from `peak / warmup` to `peak`; 0 for none.
     pub warmup: usize,
+    /// The rate of step 0 where the growth is to begin at another one: it then reaches `peak` at
+    /// step `warmup`, one later than without.
+    #[serde(default)]
+    pub start: Option<f64>,
     /// What follows the warm-up.
     pub decay: Decay,
 }
@@ -55,6 +59,7 @@ impl Schedule {
         Self {
             peak: rate,
             warmup: 0,
+            start: None,
             decay: Decay::Constant,
         }
     }
@@ -64,8 +69,15 @@ impl Schedule {
         Self {
             peak,
             warmup,
+            start: None,
             decay: Decay::Cosine { steps, floor: 0.0 },
         }
+    }
+
+    /// Lets the warm-up begin at `rate`, at step 0.
+    pub fn starting_at(mut self, rate: f64) -> Self {
+        self.start = Some(rate);
+        self
     }
 
     /// Refuses rates that no optimiser can use.
@@ -79,6 +91,11 @@ impl Schedule {
         let positive = |value: f64| value.is_finite() && value >= 0.0;
         if !positive(self.peak) {
             return refuse("peak", self.peak, "must be finite and not negative");
+        }
+        if let Some(start) = self.start
+            && (!positive(start) || start > self.peak)
+        {
+            return refuse("start", start, "must lie between 0 and the peak");
         }
         match &self.decay {
             Decay::Cosine { steps, floor } | Decay::Linear { steps, floor } => {
@@ -113,6 +130,9 @@ impl Schedule {
     /// The learning rate of step `step`, counted from 0.
     pub fn at(&self, step: usize) -> f64 {
         if step < self.warmup {
+            if let Some(start) = self.start {
+                return start + (self.peak - start) * step as f64 / self.warmup as f64;
+            }
             return self.peak * (step + 1) as f64 / self.warmup as f64;
         }
         // The part of the decay that lies behind, from 0 to 1.
@@ -236,6 +256,20 @@ mod tests {
         assert!((schedule.at(60) - 0.5).abs() < 1e-12);
         assert!(schedule.at(110).abs() < 1e-12);
         assert!(schedule.at(1000).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_warm_up_may_begin_at_another_rate() {
+        let schedule = Schedule::cosine(1.0, 10, 110).starting_at(0.0);
+        assert_eq!(schedule.at(0), 0.0);
+        assert_eq!(schedule.at(5), 0.5);
+        assert_eq!(schedule.at(10), 1.0);
+        assert!((schedule.at(60) - 0.5).abs() < 1e-12);
+        let error = schedule.starting_at(2.0).validate().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "Schedule.start = 2.0: must lie between 0 and the peak"
+        );
     }
 
     #[test]

@@ -37,4 +37,7 @@ pub use block::{Attention, Block, BlockConfig, Mlp, QkvBias};
 pub use drop_path::{Keep, draw_keep, linear_rates};
 pub use layers::{LayerNorm, Linear, LinearConfig};
 pub use masking::{Masking, Order, draw_noise, len_keep};
-pub use patch::{PatchEmbed, PatchEmbedConfig, TubeEmbed, TubeEmbedConfig, patchify, unpatchify};
+pub use patch::{
+    PatchEmbed, PatchEmbedConfig, TubeEmbed, TubeEmbedConfig, convolution_initializer, patchify,
+    unpatchify,
+};

@@ -134,7 +134,7 @@ pub struct TubeEmbedConfig {
     pub dim: usize,
     /// How the weight is drawn, as a matrix of `dim` rows; PyTorch's rule for convolutions unless
     /// stated. The bias is drawn from `±1 / sqrt(inputs)`.
-    #[config(default = "convolution_weight()")]
+    #[config(default = "convolution_initializer()")]
     pub initializer: Initializer,
 }
 
@@ -220,8 +220,9 @@ fn positive(config: &'static str, sizes: &[(&str, usize)]) -> Result<()> {
     }
 }
 
-/// PyTorch's default for convolutions: `±1 / sqrt(inputs)`.
-fn convolution_weight() -> Initializer {
+/// PyTorch's default for the weight and the bias of a convolution: uniform within `±1 /
+/// sqrt(inputs)`.
+pub fn convolution_initializer() -> Initializer {
     Initializer::KaimingUniform {
         gain: 1.0 / 3.0_f64.sqrt(),
         fan_out_only: false,
@@ -229,5 +230,5 @@ fn convolution_weight() -> Initializer {
 }
 
 fn convolution_bias(inputs: usize, dim: usize, device: &Device) -> Param<Tensor<1>> {
-    convolution_weight().init_with([dim], Some(inputs), Some(dim), device)
+    convolution_initializer().init_with([dim], Some(inputs), Some(dim), device)
 }

@@ -1,10 +1,11 @@
 //! Fixed tables of positions, computed in double precision, and their resize.
 
+use burn::config::Config;
 use burn::tensor::TensorData;
 use menagerie_core::{Error, Result};
 
 /// Which coordinate of a patch the first half of the channels encodes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Config, Debug, PartialEq, Eq, Copy)]
 pub enum First {
     /// The column, as in the official code of MAE.
     Column,

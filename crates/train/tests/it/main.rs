@@ -7,6 +7,7 @@
 )]
 
 mod adam;
+mod adamw;
 mod learner;
 mod resume;
 mod supervised;

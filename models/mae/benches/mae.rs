@@ -1,0 +1,6 @@
+//! Forward passes and training steps at the cards' shapes.
+#![allow(clippy::unwrap_used)]
+
+fn main() {
+    divan::main();
+}

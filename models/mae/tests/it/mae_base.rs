@@ -1,0 +1,45 @@
+//! mae-base: counts, behaviour, training, weights and refusals.
+
+use crate::device;
+use burn::module::Module;
+use menagerie_mae::mae_base::{ClassifierConfig, MaeConfig, Start, VitConfig};
+
+#[test]
+fn published_configurations_have_the_published_number_of_parameters() {
+    let device = device();
+    for (config, whole, encoder, classifier) in [
+        (MaeConfig::base(), 111_907_840, 85_798_656, 86_567_656),
+        (MaeConfig::large(), 329_541_888, 303_301_632, 304_326_632),
+        (MaeConfig::huge(), 657_074_508, 630_764_800, 632_045_800),
+    ] {
+        // Parameters are drawn when they are first used: none of these takes memory.
+        let mae = config.init(&device).unwrap();
+        assert_eq!(count(&mae), whole);
+        let vit = config
+            .encoder
+            .init(Start::Pretraining, true, &device)
+            .unwrap();
+        assert_eq!(count(&vit), encoder);
+        let model = ClassifierConfig::imagenet(config.encoder)
+            .init(&device)
+            .unwrap();
+        assert_eq!(count(&model), classifier);
+    }
+    assert_eq!(VitConfig::base().tokens(), 196);
+    assert_eq!(MaeConfig::base().visible(), 49);
+}
+
+/// The number of parameters, without drawing them.
+fn count<M: Module>(module: &M) -> usize {
+    use burn::module::{ModuleVisitor, Param};
+    use burn::tensor::Tensor;
+    struct Count(usize);
+    impl ModuleVisitor for Count {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.0 += param.lazy_shape().num_elements();
+        }
+    }
+    let mut count = Count(0);
+    module.visit(&mut count);
+    count.0
+}
