@@ -1,5 +1,7 @@
 //! Holds the crate to fixtures made by the papers' own code.
 
+#[path = "parity/color_mae.rs"]
+mod color_mae;
 #[path = "parity/mae_base.rs"]
 mod mae_base;
 
@@ -7,7 +9,7 @@ use menagerie_parity::Case;
 use std::process::ExitCode;
 
 /// One list per system.
-const CASES: &[&[Case]] = &[mae_base::CASES];
+const CASES: &[&[Case]] = &[color_mae::CASES, mae_base::CASES];
 
 fn main() -> ExitCode {
     menagerie_parity::main(

@@ -1,7 +1,6 @@
 //! mae-base: counts, behaviour, training, weights and refusals.
 
-use crate::device;
-use burn::module::Module;
+use crate::{count, device};
 use menagerie_mae::mae_base::{ClassifierConfig, MaeConfig, Start, VitConfig};
 
 #[test]
@@ -27,19 +26,4 @@ fn published_configurations_have_the_published_number_of_parameters() {
     }
     assert_eq!(VitConfig::base().tokens(), 196);
     assert_eq!(MaeConfig::base().visible(), 49);
-}
-
-/// The number of parameters, without drawing them.
-fn count<M: Module>(module: &M) -> usize {
-    use burn::module::{ModuleVisitor, Param};
-    use burn::tensor::Tensor;
-    struct Count(usize);
-    impl ModuleVisitor for Count {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            self.0 += param.lazy_shape().num_elements();
-        }
-    }
-    let mut count = Count(0);
-    module.visit(&mut count);
-    count.0
 }
