@@ -44,16 +44,20 @@
 
 mod bank;
 mod config;
+mod model;
 pub mod noise;
+mod objective;
 pub mod statistics;
 mod training;
 pub mod weights;
 
-pub use bank::{ColorMasks, Crop, NoiseBank, Window, masking};
+pub use bank::{Crop, NoiseBank, Window};
 pub use config::{
     Boundary, Color, ColorMaeConfig, Distribution, NoiseChange, NoiseConfig, NoiseSchedule,
-    NoiseSource, RunMasks, Sampling,
+    NoiseSource, Sampling,
 };
+pub use model::RunMasks;
+pub use objective::{ColorMasks, masking};
 pub use training::{ColorPretrainingConfig, decays};
 
 use menagerie_core::{Claim, Figure, Gate, System};

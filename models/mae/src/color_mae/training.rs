@@ -2,7 +2,7 @@
 //! [`FinetuningConfig::base`](crate::mae_base::FinetuningConfig::base): 2e-3 for 1024 images, layers
 //! decaying by 0.65.
 
-use super::config::RunMasks;
+use super::model::RunMasks;
 use crate::mae_base::{Mae, MaskedImages, PretrainingConfig};
 use burn::config::Config;
 use burn::optim::ModuleOptimizer;

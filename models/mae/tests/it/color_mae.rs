@@ -2,7 +2,7 @@
 
 use crate::{
     color_noise::{npz, small},
-    count, device,
+    device, num_params,
 };
 use burn::tensor::{Tensor, TensorData};
 use menagerie_core::Seed;
@@ -31,10 +31,10 @@ fn published_configurations_have_the_published_number_of_parameters() {
         (ColorMaeConfig::base(), 111_907_840),
         (ColorMaeConfig::large(), 329_541_888),
     ] {
-        assert_eq!(count(&config.init(&device).unwrap()), parameters);
+        assert_eq!(num_params(&config.init(&device).unwrap()), parameters);
     }
     let classifier = ColorMaeConfig::classifier().init(&device).unwrap();
-    assert_eq!(count(&classifier), 86_567_656);
+    assert_eq!(num_params(&classifier), 86_567_656);
 }
 
 #[test]

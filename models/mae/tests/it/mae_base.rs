@@ -1,6 +1,6 @@
 //! mae-base: counts, behaviour, training, weights and refusals.
 
-use crate::{count, device};
+use crate::{device, num_params};
 use menagerie_mae::mae_base::{ClassifierConfig, MaeConfig, Start, VitConfig};
 
 #[test]
@@ -13,16 +13,16 @@ fn published_configurations_have_the_published_number_of_parameters() {
     ] {
         // Parameters are drawn when they are first used: none of these takes memory.
         let mae = config.init(&device).unwrap();
-        assert_eq!(count(&mae), whole);
+        assert_eq!(num_params(&mae), whole);
         let vit = config
             .encoder
             .init(Start::Pretraining, true, &device)
             .unwrap();
-        assert_eq!(count(&vit), encoder);
+        assert_eq!(num_params(&vit), encoder);
         let model = ClassifierConfig::imagenet(config.encoder)
             .init(&device)
             .unwrap();
-        assert_eq!(count(&model), classifier);
+        assert_eq!(num_params(&model), classifier);
     }
     assert_eq!(VitConfig::base().tokens(), 196);
     assert_eq!(MaeConfig::base().visible(), 49);

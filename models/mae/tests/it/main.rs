@@ -15,7 +15,7 @@ pub(crate) fn device() -> Device {
 }
 
 /// The number of parameters, without drawing them.
-pub(crate) fn count<M: Module>(module: &M) -> usize {
+pub(crate) fn num_params<M: Module>(module: &M) -> usize {
     use burn::module::{ModuleVisitor, Param};
     use burn::tensor::Tensor;
     struct Count(usize);
