@@ -4,12 +4,18 @@
 mod color_mae;
 #[path = "parity/mae_base.rs"]
 mod mae_base;
+#[path = "parity/videomae_v2.rs"]
+mod videomae_v2;
 
 use menagerie_parity::Case;
 use std::process::ExitCode;
 
 /// One list per system.
-const CASES: &[&[Case]] = &[color_mae::CASES, mae_base::CASES];
+const CASES: &[&[Case]] = &[
+    color_mae::CASES,
+    mae_base::CASES,
+    videomae_v2::CASES,
+];
 
 fn main() -> ExitCode {
     menagerie_parity::main(

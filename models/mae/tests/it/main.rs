@@ -4,6 +4,7 @@
 mod color_mae;
 mod color_noise;
 mod mae_base;
+mod videomae_v2;
 
 use burn::module::Module;
 use burn::tensor::Device;
