@@ -11,11 +11,7 @@ use menagerie_parity::Case;
 use std::process::ExitCode;
 
 /// One list per system.
-const CASES: &[&[Case]] = &[
-    color_mae::CASES,
-    mae_base::CASES,
-    videomae_v2::CASES,
-];
+const CASES: &[&[Case]] = &[color_mae::CASES, mae_base::CASES, videomae_v2::CASES];
 
 fn main() -> ExitCode {
     menagerie_parity::main(
