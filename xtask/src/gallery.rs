@@ -56,8 +56,9 @@ fn page(workspace: &Workspace, systems: &[System]) -> String {
             "\n## {}\n\n[{}]({}): {}.\n",
             system.slug, system.title, system.paper_url, system.summary
         );
-        let picture = format!("{PICTURES}/{}.png", system.slug);
-        if workspace.exists(&picture) {
+        // Images, or a plot.
+        let pictures = ["png", "svg"].map(|kind| format!("{PICTURES}/{}.{kind}", system.slug));
+        if let Some(picture) = pictures.iter().find(|picture| workspace.exists(picture)) {
             text += &format!("\n![{}]({picture})\n", system.summary);
         }
     }
@@ -87,5 +88,11 @@ mod tests {
         workspace.write(GALLERY, &with).unwrap();
         assert_eq!(fault(), None);
         assert!(with.ends_with("\n![a line](docs/gallery/line-fit.png)\n"));
+        std::fs::rename(
+            workspace.path("docs/gallery/line-fit.png"),
+            workspace.path("docs/gallery/line-fit.svg"),
+        )
+        .unwrap();
+        assert!(page(&workspace, &systems).ends_with("(docs/gallery/line-fit.svg)\n"));
     }
 }

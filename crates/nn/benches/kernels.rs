@@ -1,11 +1,13 @@
 //! Forward and backward passes at the shapes of QLAE (batch 128, 3x64x64) and prototype-net
-//! (batch 250, 1x28x28).
+//! (batch 250, 1x28x28), and of a block of ViT-B.
+#![allow(clippy::unwrap_used)]
 
 use burn::tensor::{Device, Distribution, Tensor};
 use divan::{Bencher, black_box};
 use menagerie_nn::block::{conv_norm_leaky_relu, conv_transpose_leaky_relu_norm};
 use menagerie_nn::conv::{Padding, conv_transpose2d, conv2d};
 use menagerie_nn::norm::{instance_norm_leaky_relu, leaky_relu_instance_norm};
+use menagerie_nn::vit::BlockConfig;
 
 fn main() {
     divan::main();
@@ -205,5 +207,26 @@ fn prototype_net<const TRACKED: bool>(bencher: Bencher) {
             x = burn::tensor::activation::relu(y);
         }
         x
+    });
+}
+
+/// Batch and tokens of ViT-B: whole images, one image, what masked pre-training sees of eight.
+const VIT: [[usize; 2]; 3] = [[8, 197], [1, 197], [8, 50]];
+
+/// A block of ViT-B.
+#[divan::bench(args = VIT, consts = [false, true], sample_count = 8, sample_size = 1)]
+fn vit_block<const TRACKED: bool>(bencher: Bencher, [batch, tokens]: [usize; 2]) {
+    let device = Device::flex();
+    let device = if TRACKED { device.autodiff() } else { device };
+    let block = BlockConfig::new(768, 12, 3_072).init(&device).unwrap();
+    let x: Tensor<3> = random([batch, tokens, 768], &device);
+    let x = if TRACKED { x.require_grad() } else { x };
+    bencher.bench_local(|| {
+        let y = block.forward(x.clone(), None);
+        if TRACKED {
+            drop(black_box(y.sum().backward()));
+        } else {
+            drop(black_box(y));
+        }
     });
 }

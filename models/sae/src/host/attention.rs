@@ -1,7 +1,7 @@
 //! Causal self-attention of every host.
 
 use super::{
-    config::{Architecture, LanguageModelConfig},
+    config::{Architecture, Initial, LanguageModelConfig},
     hook::{HookPoint, Hooks, Interrupt, Site},
     layers::{Norm, Rotation},
 };
@@ -46,19 +46,39 @@ pub(crate) struct Scores {
     window: Option<usize>,
 }
 
-/// A linear layer with weights from N(0, `std`²) and no or zero biases.
+/// A linear layer; `residual` if it writes into the residual stream.
 pub(crate) fn linear(
-    inputs: usize,
-    outputs: usize,
+    config: &LanguageModelConfig,
+    [inputs, outputs]: [usize; 2],
     bias: bool,
-    std: f64,
+    residual: bool,
     device: &Device,
 ) -> Linear {
+    let (weight, zeros) = match config.initial {
+        Initial::PyTorch => {
+            let bound = (inputs as f64).sqrt().recip();
+            let uniform = Initializer::Uniform {
+                min: -bound,
+                max: bound,
+            };
+            (uniform.clone(), uniform)
+        }
+        Initial::Gpt2 => {
+            // Divided so that the stream's variance does not grow with depth.
+            let writers = if residual {
+                2.0 * config.layers as f64
+            } else {
+                1.0
+            };
+            let std = INITIAL / writers.sqrt();
+            (Initializer::Normal { mean: 0.0, std }, Initializer::Zeros)
+        }
+    };
     let mut layer = LinearConfig::new(inputs, outputs)
         .with_bias(false)
-        .with_initializer(Initializer::Normal { mean: 0.0, std })
+        .with_initializer(weight)
         .init(device);
-    layer.bias = bias.then(|| Initializer::Zeros.init([outputs], device));
+    layer.bias = bias.then(|| zeros.init([outputs], device));
     layer
 }
 
@@ -71,11 +91,6 @@ pub(crate) fn project(layer: &Linear, x: Tensor<3>) -> Tensor<3> {
 /// Standard deviation of initial weights in every host (Radford et al. 2019).
 pub(crate) const INITIAL: f64 = 0.02;
 
-/// That of projections into the residual stream, so that its variance does not grow with depth.
-pub(crate) fn residual_std(config: &LanguageModelConfig) -> f64 {
-    INITIAL / (2.0 * config.layers as f64).sqrt()
-}
-
 impl Attention {
     pub(crate) fn init(config: &LanguageModelConfig, layer: usize, device: &Device) -> Self {
         let norm = || {
@@ -86,17 +101,17 @@ impl Attention {
         let scale = config.query_scale.unwrap_or(config.head_size as f64);
         Self {
             qkv: linear(
-                config.hidden,
-                config.qkv_size(),
+                config,
+                [config.hidden, config.qkv_size()],
                 config.qkv_bias,
-                INITIAL,
+                false,
                 device,
             ),
             output: linear(
-                config.heads * config.head_size,
-                config.hidden,
+                config,
+                [config.heads * config.head_size, config.hidden],
                 config.output_bias,
-                residual_std(config),
+                true,
                 device,
             ),
             query_norm: norm(),

@@ -1,7 +1,7 @@
 //! A block: attention, MLP and how they meet the residual stream.
 
 use super::{
-    attention::{Attention, INITIAL, linear, project, residual_std},
+    attention::{Attention, linear, project},
     config::{Activation, LanguageModelConfig},
     hook::{HookPoint, Hooks, Interrupt, Site},
     layers::{Norm, Rotation},
@@ -31,17 +31,17 @@ impl Mlp {
         let halves = if config.gated() { 2 } else { 1 };
         Self {
             up: linear(
-                config.hidden,
-                halves * config.mlp_size,
+                config,
+                [config.hidden, halves * config.mlp_size],
                 config.mlp_bias,
-                INITIAL,
+                false,
                 device,
             ),
             down: linear(
-                config.mlp_size,
-                config.hidden,
+                config,
+                [config.mlp_size, config.hidden],
                 config.mlp_bias,
-                residual_std(config),
+                true,
                 device,
             ),
             size: config.mlp_size,
