@@ -10,6 +10,7 @@
 
 pub mod cluster;
 mod jobs;
+pub mod mae;
 pub mod representation;
 pub mod sae;
 
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 /// Every recipe, by family and slug.
 pub const RECIPES: &[Recipe] = &[
     cluster::prototype_net::RECIPE,
+    mae::mae_base::RECIPE,
     representation::qlae::RECIPE,
     sae::gradient_sae::RECIPE,
     sae::sae_dark_matter::RECIPE,

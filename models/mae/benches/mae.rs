@@ -1,6 +1,111 @@
 //! Forward passes and training steps at the cards' shapes.
 #![allow(clippy::unwrap_used)]
 
+use burn::tensor::{Device, Distribution, Tensor};
+use divan::Bencher;
+use menagerie_core::Seed;
+use menagerie_train::{Procedure, Supervised, initialise};
+
 fn main() {
     divan::main();
+}
+
+fn images(batch: usize, side: usize, device: &Device) -> Tensor<4> {
+    let normal = Distribution::Normal(0.0, 1.0);
+    Tensor::random([batch, 3, side, side], normal, device)
+}
+
+/// ViT-B/16 at 224², and the small shape of the reproduction.
+#[divan::bench_group(name = "mae_base")]
+mod mae_base {
+    use super::*;
+    use menagerie_mae::mae_base::{
+        DecoderConfig, MaeConfig, MaskedImages, PretrainingConfig, Start, VitConfig,
+    };
+
+    const BATCH: usize = 8;
+
+    /// The unmasked encoder, the published measure of a model's speed.
+    fn forward(bencher: Bencher, batch: usize) {
+        let device = Device::default();
+        let config = VitConfig::base();
+        let encoder = initialise(&device, Seed(0), || {
+            config.init(Start::Pretraining, true, &device)
+        })
+        .unwrap();
+        let images = images(batch, config.image, &device);
+        bencher.bench_local(|| {
+            encoder
+                .forward(images.clone(), None, &[])
+                .unwrap()
+                .into_data()
+        });
+    }
+
+    /// Masking, forward, backward and AdamW.
+    fn step(bencher: Bencher, config: MaeConfig, batch: usize) {
+        let device = Device::default().autodiff();
+        let mae = initialise(&device, Seed(0), || config.init(&device)).unwrap();
+        let optimiser = PretrainingConfig::new().optimizer(&mae).unwrap();
+        let images = images(batch, config.encoder.image, &device);
+        let batches = |step: usize, device: &Device| {
+            Ok(MaskedImages {
+                images: images.clone(),
+                masking: config.draw_masking(batch, Seed(step as u64), device)?,
+            })
+        };
+        let mut procedure = Supervised::new(mae, optimiser, 1e-4, batches);
+        let mut step = 0;
+        bencher.bench_local(|| {
+            step += 1;
+            procedure.step(step).unwrap().read().unwrap()
+        });
+    }
+
+    fn base(ratio: f64) -> MaeConfig {
+        MaeConfig::base().with_mask_ratio(ratio)
+    }
+
+    #[divan::bench(sample_count = 10, sample_size = 1)]
+    fn forward_1(bencher: Bencher) {
+        forward(bencher, 1);
+    }
+
+    #[divan::bench(sample_count = 5, sample_size = 1)]
+    fn forward_8(bencher: Bencher) {
+        forward(bencher, BATCH);
+    }
+
+    /// The published ratio, 0.75.
+    #[divan::bench(sample_count = 5, sample_size = 1)]
+    fn step_75(bencher: Bencher) {
+        step(bencher, base(0.75), BATCH);
+    }
+
+    #[divan::bench(sample_count = 5, sample_size = 1)]
+    fn step_50(bencher: Bencher) {
+        step(bencher, base(0.5), BATCH);
+    }
+
+    #[divan::bench(sample_count = 5, sample_size = 1)]
+    fn step_90(bencher: Bencher) {
+        step(bencher, base(0.9), BATCH);
+    }
+
+    /// One patch of 196 hidden: what encoding all of them costs.
+    #[divan::bench(sample_count = 3, sample_size = 1)]
+    fn step_0(bencher: Bencher) {
+        step(bencher, base(0.005), BATCH);
+    }
+
+    /// The shape of the reproduction: 64 patches of 32², width 96.
+    #[divan::bench(sample_count = 20, sample_size = 1)]
+    fn step_small(bencher: Bencher) {
+        let encoder = VitConfig::new(32, 4, 96, 4, 4);
+        step(
+            bencher,
+            MaeConfig::new(encoder, DecoderConfig::new(48, 2, 4)),
+            128,
+        );
+    }
 }

@@ -116,8 +116,8 @@ impl PatchEmbed {
     /// # Panics
     /// If the last axis is not `channels · patch · patch`.
     pub fn project(&self, patches: Tensor<3>) -> Tensor<3> {
-        let weight = self.weight.val().flatten(1, 3);
-        transformer::linear(patches, weight.transpose(), Some(self.bias.val()))
+        let weight = self.weight.val().flatten::<2>(1, 3);
+        transformer::linear_transposed(patches, weight, Some(self.bias.val()))
     }
 }
 
@@ -208,8 +208,8 @@ impl TubeEmbed {
     /// # Panics
     /// If the last axis is not `channels · frames · patch · patch`.
     pub fn project(&self, tubes: Tensor<3>) -> Tensor<3> {
-        let weight = self.weight.val().flatten(1, 4);
-        transformer::linear(tubes, weight.transpose(), Some(self.bias.val()))
+        let weight = self.weight.val().flatten::<2>(1, 4);
+        transformer::linear_transposed(tubes, weight, Some(self.bias.val()))
     }
 }
 

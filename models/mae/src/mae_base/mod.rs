@@ -41,6 +41,7 @@ mod classifier;
 mod config;
 mod encoder;
 mod lars;
+mod mix;
 mod model;
 pub mod objective;
 mod probe;
@@ -51,9 +52,94 @@ pub use classifier::Classifier;
 pub use config::{ClassifierConfig, DecoderConfig, MaeConfig, Pooling, VitConfig};
 pub use encoder::{Encoded, Encoder, Start};
 pub use lars::Lars;
+pub use mix::{Mix, MixConfig};
 pub use model::{Decoder, Mae, MaeOutput, Reconstruction};
 pub use probe::{LabelledFeatures, LinearProbe, ProbeHead, Probing, ProbingConfig, probed};
 pub use training::{
     EpochSchedule, FinetuningConfig, MaskedImages, PretrainingConfig, SoftLabelled, decays,
     layer_of, layer_scales,
+};
+
+use menagerie_core::{Claim, Figure, Gate, System};
+
+/// What the paper claims. Figures that are marked unverified are recalled from the paper.
+pub const SYSTEM: System = System {
+    slug: "mae-base",
+    title: "Masked Autoencoders Are Scalable Vision Learners",
+    family: "mae",
+    summary: "Self-supervised pre-training of vision transformers that encodes only the visible quarter of an image",
+    paper: "arXiv:2111.06377",
+    paper_url: "https://arxiv.org/abs/2111.06377",
+    code_url: Some("https://github.com/facebookresearch/mae"),
+    claims: &[
+        Claim {
+            id: "pixels",
+            text: "Hidden pixels can be predicted from a quarter of the patches: the objective falls far below that of a patch's mean.",
+            figures: &[],
+            gate: Gate::Decided,
+        },
+        Claim {
+            id: "linear-probe",
+            text: "Pre-trained features are linearly separable far beyond those of the same network with random weights.",
+            figures: &[Figure {
+                name: "ViT-B linear probe, ImageNet top-1, %",
+                value: 68.0,
+                verified: false,
+            }],
+            gate: Gate::Decided,
+        },
+        Claim {
+            id: "fine-tuning",
+            text: "Fine-tuning from pre-trained weights beats training from scratch.",
+            figures: &[
+                Figure {
+                    name: "ViT-B fine-tuned, ImageNet top-1, %",
+                    value: 83.6,
+                    verified: true,
+                },
+                Figure {
+                    name: "ViT-L fine-tuned after 800 epochs, ImageNet top-1, %",
+                    value: 84.9,
+                    verified: false,
+                },
+                Figure {
+                    name: "ViT-L from scratch, ImageNet top-1, %",
+                    value: 82.5,
+                    verified: false,
+                },
+            ],
+            gate: Gate::Decided,
+        },
+        Claim {
+            id: "high-ratio",
+            text: "A high mask ratio, 75 %, works best.",
+            figures: &[],
+            gate: Gate::Reported,
+        },
+        Claim {
+            id: "visible-only",
+            text: "Encoding only the visible patches makes a step several times faster.",
+            figures: &[
+                Figure {
+                    name: "speed-up of ViT-L with the decoder of 8 blocks",
+                    value: 2.8,
+                    verified: false,
+                },
+                Figure {
+                    name: "speed-up of ViT-L with a decoder of 1 block",
+                    value: 3.7,
+                    verified: false,
+                },
+            ],
+            gate: Gate::Reported,
+        },
+    ],
+    hub_ids: &[
+        "facebook/vit-mae-base",
+        "facebook/vit-mae-large",
+        "facebook/vit-mae-huge",
+        "timm/vit_base_patch16_224.mae",
+        "timm/vit_large_patch16_224.mae",
+        "timm/vit_huge_patch14_224.mae",
+    ],
 };

@@ -1,15 +1,16 @@
 //! Training: batches, steps, rates, groups of parameters.
 
 use super::classifier::Classifier;
-use super::config::VitConfig;
+use super::config::{ClassifierConfig, VitConfig};
+use super::mix::MixConfig;
 use super::model::Mae;
-use super::objective::{accuracy, soft_cross_entropy};
+use super::objective::{accuracy, smooth_targets, soft_cross_entropy};
 use burn::config::Config;
 use burn::module::{Module, ParamGroup};
 use burn::optim::ModuleOptimizer;
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, TensorData};
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
-use menagerie_core::{Error, Result};
+use menagerie_core::{Error, Result, Seed};
 use menagerie_nn::vit::{Keep, Masking};
 use menagerie_train::{AdamW, Decay, Rates, Scalars, Schedule, parameters};
 
@@ -145,6 +146,9 @@ pub struct FinetuningConfig {
     /// Label smoothing.
     #[config(default = 0.1)]
     pub smoothing: f64,
+    /// Mixup and CutMix.
+    #[config(default = "MixConfig::new()")]
+    pub mix: MixConfig,
     /// AdamW.
     #[config(default = "AdamW::new().with_weight_decay(0.05)")]
     pub adamw: AdamW,
@@ -180,6 +184,7 @@ impl FinetuningConfig {
             let rule = "must be at least 0 and below 1";
             return Err(Error::config(Self::NAME, "smoothing", self.smoothing, rule));
         }
+        self.mix.validate()?;
         self.schedule().validate()?;
         self.adamw.validate()
     }
@@ -188,6 +193,37 @@ impl FinetuningConfig {
     pub fn schedule(&self) -> EpochSchedule {
         let peak = self.base_rate * self.batch as f64 / 256.0;
         EpochSchedule::new(peak, self.epochs, self.warmup).with_floor(self.floor)
+    }
+
+    /// A training batch: images `[batch, channels, height, width]`, augmented and normalised, with
+    /// smoothed targets, mixed, and with a draw of stochastic depth; both draws from `seed`.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if there is not one label for each image, or a label is no class; what
+    /// [`validate`](Self::validate) reports.
+    pub fn prepare(
+        &self,
+        model: &ClassifierConfig,
+        images: Tensor<4>,
+        labels: &[usize],
+        seed: Seed,
+    ) -> Result<SoftLabelled> {
+        let [batch, _, height, width] = images.dims();
+        if labels.len() != batch {
+            let rule = format!("must be one for each of {batch} images");
+            return Err(Error::input("the number of labels", labels.len(), rule));
+        }
+        let targets = smooth_targets(labels, model.classes, self.smoothing)?;
+        let targets = TensorData::new(targets, [batch, model.classes]);
+        let targets = Tensor::from_data(targets, &images.device());
+        let keep = model.draw_keep(batch, seed.stream("depth"), &images.device())?;
+        let mix = self.mix.draw([height, width], seed.stream("mix"))?;
+        let (images, targets) = mix.apply(images, targets);
+        Ok(SoftLabelled {
+            images,
+            targets,
+            keep,
+        })
     }
 
     /// AdamW that lets matrices decay, but no vector, class token or position.

@@ -201,6 +201,15 @@ pub fn encoder_from_state_dict(
     menagerie_hub::load(encoder, weights, &map)
 }
 
+/// An autoencoder's weights under the official names.
+///
+/// # Errors
+/// None for a model that [`MaeConfig::init`] made.
+pub fn state_dict(model: &Mae) -> Result<StateDict> {
+    let official = key_map(Names::Official).to_official(&menagerie_hub::values(model))?;
+    Ok(StateDict::from_tensors("an autoencoder", official))
+}
+
 /// Writes an autoencoder under the official names as `.safetensors`, whole or not at all.
 ///
 /// # Errors

@@ -1,0 +1,4 @@
+//! Recipes of `menagerie-mae`.
+
+mod common;
+pub mod mae_base;
