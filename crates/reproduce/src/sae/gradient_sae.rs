@@ -12,7 +12,6 @@ use menagerie_report::Report;
 use menagerie_sae::gradient_sae::{
     self, GradientSaeConfig, GradientSaeTrainingConfig, procedural::TaskConfig,
 };
-use menagerie_sae::host::Initial;
 use task::Procedural;
 
 /// The recipe behind `cargo xtask reproduce gradient-sae`.
@@ -47,10 +46,7 @@ const DECIDING_K: [usize; 2] = [2, 4];
 fn small(context: &Context) -> (Language, Procedural) {
     let seed = Seed(context.seed);
     let language = Language {
-        host: language::Host::Character {
-            steps: 2_000,
-            initial: Initial::PyTorch,
-        },
+        host: language::Host::Character { steps: 2_000 },
         hook: "blocks.3.hook_resid_pre",
         rows: 48_000,
         sparsities: vec![2, 4, 8],

@@ -26,6 +26,16 @@
 //! assert_eq!(sae.encode_plain(x)?.to_dense().dims(), [10, 64]);
 //! # Ok::<(), menagerie_core::Error>(())
 //! ```
+//!
+//! # Where the claim holds
+//! In a character model with 64 numbers a token (`cargo xtask reproduce gradient-sae`) the host loses
+//! less with β = 1 than with TopK at k = 4 and 8, and more at k = 2. There the dictionary is the
+//! better one as well, if the k largest latents are taken; it is the selection that costs. With two
+//! latents a token the largest carries most of the activation, and a latent that trades it for a
+//! steeper one moves the reconstruction further than the first-order estimate ⟨W_dec,i, g⟩ sees:
+//! more of the variance is left unexplained than by the k largest of the same dictionary. On a host
+//! with embeddings from N(0, 1) in place of N(0, 0.02²) the picture is the same (k = 2: 1.13 against
+//! 0.98 nats; k = 4: 0.44 against 0.53), and dead latents are fewer at k = 4 only.
 
 mod config;
 mod model;

@@ -1,7 +1,7 @@
 //! Causal self-attention of every host.
 
 use super::{
-    config::{Architecture, Initial, LanguageModelConfig},
+    config::{Architecture, LanguageModelConfig},
     hook::{HookPoint, Hooks, Interrupt, Site},
     layers::{Norm, Rotation},
 };
@@ -46,39 +46,19 @@ pub(crate) struct Scores {
     window: Option<usize>,
 }
 
-/// A linear layer; `residual` if it writes into the residual stream.
+/// A linear layer with weights from N(0, `std`²) and no or zero biases.
 pub(crate) fn linear(
-    config: &LanguageModelConfig,
-    [inputs, outputs]: [usize; 2],
+    inputs: usize,
+    outputs: usize,
     bias: bool,
-    residual: bool,
+    std: f64,
     device: &Device,
 ) -> Linear {
-    let (weight, zeros) = match config.initial {
-        Initial::PyTorch => {
-            let bound = (inputs as f64).sqrt().recip();
-            let uniform = Initializer::Uniform {
-                min: -bound,
-                max: bound,
-            };
-            (uniform.clone(), uniform)
-        }
-        Initial::Gpt2 => {
-            // Divided so that the stream's variance does not grow with depth.
-            let writers = if residual {
-                2.0 * config.layers as f64
-            } else {
-                1.0
-            };
-            let std = INITIAL / writers.sqrt();
-            (Initializer::Normal { mean: 0.0, std }, Initializer::Zeros)
-        }
-    };
     let mut layer = LinearConfig::new(inputs, outputs)
         .with_bias(false)
-        .with_initializer(weight)
+        .with_initializer(Initializer::Normal { mean: 0.0, std })
         .init(device);
-    layer.bias = bias.then(|| zeros.init([outputs], device));
+    layer.bias = bias.then(|| Initializer::Zeros.init([outputs], device));
     layer
 }
 
@@ -91,6 +71,11 @@ pub(crate) fn project(layer: &Linear, x: Tensor<3>) -> Tensor<3> {
 /// Standard deviation of initial weights in every host (Radford et al. 2019).
 pub(crate) const INITIAL: f64 = 0.02;
 
+/// That of projections into the residual stream, so that its variance does not grow with depth.
+pub(crate) fn residual_std(config: &LanguageModelConfig) -> f64 {
+    INITIAL / (2.0 * config.layers as f64).sqrt()
+}
+
 impl Attention {
     pub(crate) fn init(config: &LanguageModelConfig, layer: usize, device: &Device) -> Self {
         let norm = || {
@@ -101,17 +86,17 @@ impl Attention {
         let scale = config.query_scale.unwrap_or(config.head_size as f64);
         Self {
             qkv: linear(
-                config,
-                [config.hidden, config.qkv_size()],
+                config.hidden,
+                config.qkv_size(),
                 config.qkv_bias,
-                false,
+                INITIAL,
                 device,
             ),
             output: linear(
-                config,
-                [config.heads * config.head_size, config.hidden],
+                config.heads * config.head_size,
+                config.hidden,
                 config.output_bias,
-                true,
+                residual_std(config),
                 device,
             ),
             query_norm: norm(),

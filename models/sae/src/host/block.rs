@@ -1,7 +1,7 @@
 //! A block: attention, MLP and how they meet the residual stream.
 
 use super::{
-    attention::{Attention, linear, project},
+    attention::{Attention, INITIAL, linear, project, residual_std},
     config::{Activation, LanguageModelConfig},
     hook::{HookPoint, Hooks, Interrupt, Site},
     layers::{Norm, Rotation},
@@ -31,17 +31,17 @@ impl Mlp {
         let halves = if config.gated() { 2 } else { 1 };
         Self {
             up: linear(
-                config,
-                [config.hidden, halves * config.mlp_size],
+                config.hidden,
+                halves * config.mlp_size,
                 config.mlp_bias,
-                false,
+                INITIAL,
                 device,
             ),
             down: linear(
-                config,
-                [config.mlp_size, config.hidden],
+                config.mlp_size,
+                config.hidden,
                 config.mlp_bias,
-                true,
+                residual_std(config),
                 device,
             ),
             size: config.mlp_size,

@@ -33,17 +33,6 @@ pub enum Activation {
     Relu,
 }
 
-/// How weights start.
-#[derive(Config, Debug, Copy, PartialEq, Eq)]
-pub enum Initial {
-    /// N(0, 0.02²), projections into the residual stream divided by √(2 · layers), biases 0
-    /// (Radford et al. 2019).
-    Gpt2,
-    /// As PyTorch's modules do: embeddings N(0, 1), linear layers and their biases uniform within
-    /// 1/√inputs of 0. The residual stream is then mostly token and position.
-    PyTorch,
-}
-
 /// Rotary positions: the halves of a head's first `size` numbers are turned against each other.
 #[derive(Config, Debug, PartialEq)]
 pub struct RotaryConfig {
@@ -137,9 +126,6 @@ pub struct LanguageModelConfig {
     /// Tokens that even layers (from 0) see, the present one included.
     #[config(default = "None")]
     pub window: Option<usize>,
-    /// Where training starts.
-    #[config(default = "Initial::Gpt2")]
-    pub initial: Initial,
 }
 
 impl LanguageModelConfig {
@@ -194,13 +180,6 @@ impl LanguageModelConfig {
     /// and a context of 128.
     pub fn char_gpt(vocabulary: usize) -> Self {
         Self::gpt2(vocabulary, 128, 64, 6, 4)
-    }
-
-    /// [`char_gpt`](Self::char_gpt) as PyTorch's modules start, with an unembedding of its own.
-    pub fn char_gpt_pytorch(vocabulary: usize) -> Self {
-        Self::char_gpt(vocabulary)
-            .with_tied(false)
-            .with_initial(Initial::PyTorch)
     }
 
     /// Pythia 70M: 70,426,624 parameters.

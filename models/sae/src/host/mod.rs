@@ -46,9 +46,7 @@ pub mod weights;
 
 pub use attention::Attention;
 pub use block::{Block, Mlp};
-pub use config::{
-    Activation, Architecture, Initial, LanguageModelConfig, RotaryConfig, RotaryScaling,
-};
+pub use config::{Activation, Architecture, LanguageModelConfig, RotaryConfig, RotaryScaling};
 pub use hook::{HookPoint, Hooks, Site};
 pub use layers::Norm;
 pub use model::LanguageModel;

@@ -3,7 +3,7 @@
 use super::{
     attention::{INITIAL, linear, project},
     block::Block,
-    config::{Architecture, Initial, LanguageModelConfig},
+    config::{Architecture, LanguageModelConfig},
     hook::{HookPoint, Hooks, Interrupt, Site},
     layers::{Norm, Rotation},
 };
@@ -33,9 +33,9 @@ pub struct LanguageModel {
 }
 
 impl LanguageModelConfig {
-    /// A model of this configuration on `device`, with weights as [`initial`](Self::initial) says.
-    /// Parameters are drawn from the device's generator; call it inside
-    /// [`menagerie_train::initialise`] for a reproducible model.
+    /// A model of this configuration on `device`, weights from N(0, 0.02²), those of projections
+    /// into the residual stream divided by √(2 · layers). Parameters are drawn from the device's
+    /// generator; call it inside [`menagerie_train::initialise`] for a reproducible model.
     ///
     /// # Errors
     /// What [`validate`](Self::validate) reports.
@@ -43,14 +43,16 @@ impl LanguageModelConfig {
         self.validate()?;
         let normal = Initializer::Normal {
             mean: 0.0,
-            std: match self.initial {
-                Initial::Gpt2 => INITIAL,
-                Initial::PyTorch => 1.0,
-            },
+            std: INITIAL,
         };
         let head = || {
-            let sizes = [self.hidden, self.vocabulary];
-            linear(self, sizes, self.head_bias, false, device)
+            linear(
+                self.hidden,
+                self.vocabulary,
+                self.head_bias,
+                INITIAL,
+                device,
+            )
         };
         Ok(LanguageModel {
             embedding: normal.init([self.vocabulary, self.hidden], device),

@@ -15,16 +15,12 @@ use menagerie_sae::{
         HostSourceConfig, RowSource, Rows, geometric_median,
     },
     gradient_sae::{GradientSae, GradientSaeConfig, GradientSaeTrainer, GradientSaeTrainingConfig},
-    host::{
-        CharTrainingConfig, HookPoint, Initial, LanguageModel, LanguageModelConfig,
-        activation_gradient, cross_entropy, train_on,
-    },
+    host::{HookPoint, LanguageModel, activation_gradient, char_host, cross_entropy},
     sae::{Codes, SparseAutoencoder, metrics::quality_of},
 };
 use menagerie_train::{FitConfig, Progress, Run, initialise};
 use rand::seq::SliceRandom;
 use serde::Serialize;
-use std::path::PathBuf;
 
 /// Rows that are kept in memory at most.
 const IN_MEMORY: usize = 1 << 17;
@@ -32,8 +28,8 @@ const IN_MEMORY: usize = 1 << 17;
 /// The model that the autoencoders read.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub enum Host {
-    /// The small character model, trained for so many steps from such weights.
-    Character { steps: usize, initial: Initial },
+    /// The small character model, trained for so many steps.
+    Character { steps: usize },
     /// A model from the Hub, run on windows of so many tokens.
     Hub { id: &'static str, context: usize },
 }
@@ -137,34 +133,18 @@ impl Language {
         arms
     }
 
-    /// Where a part of the experiment is kept.
-    fn folder(&self, context: &Context, part: &str) -> PathBuf {
-        match self.host {
-            Host::Character {
-                initial: Initial::Gpt2,
-                ..
-            } => context.out.join("gpt2-start").join(part),
-            _ => context.out.join(part),
-        }
-    }
-
     fn prepare(&self, context: &Context) -> anyhow::Result<Prepared> {
         let device = &context.device;
         let (model, tokens, length) = match self.host {
-            Host::Character { steps, initial } => {
+            Host::Character { steps } => {
                 let text = tiny_shakespeare()?;
-                let vocabulary = CharVocabulary::of(&text)?;
-                let tokens = vocabulary.encode(&text)?;
-                let config = match initial {
-                    Initial::Gpt2 => LanguageModelConfig::char_gpt(vocabulary.len()),
-                    Initial::PyTorch => LanguageModelConfig::char_gpt_pytorch(vocabulary.len()),
-                };
-                let training = CharTrainingConfig::new().with_steps(steps);
-                let (folder, seed) = (self.folder(context, "host"), self.seed.stream("host"));
+                let folder = context.out.join("host");
                 let resume = context.resume;
-                let model = train_on(&config, &training, &tokens, &folder, seed, device, resume)
-                    .context("training the character model")?;
-                (model, tokens, config.context)
+                let (model, vocabulary): (LanguageModel, CharVocabulary) =
+                    char_host(&folder, self.seed.stream("host"), device, steps, resume)
+                        .context("training the character model")?;
+                let length = model.config().context;
+                (model, vocabulary.encode(&text)?, length)
             }
             Host::Hub { id, context } => {
                 let options = HubOptions::from_env();
@@ -234,7 +214,7 @@ impl Language {
         // Arms that differ in k or β alone share weights and batches.
         let seed = self.seed.stream("sae").at(arm.seed as u64);
         let run = Run::create(
-            &self.folder(context, name),
+            &context.out.join(name),
             &Setup {
                 host: self.host,
                 hook: self.hook,
