@@ -7,7 +7,7 @@ use divan::{Bencher, black_box};
 use menagerie_nn::block::{conv_norm_leaky_relu, conv_transpose_leaky_relu_norm};
 use menagerie_nn::conv::{Padding, conv_transpose2d, conv2d};
 use menagerie_nn::norm::{instance_norm_leaky_relu, leaky_relu_instance_norm};
-use menagerie_nn::vit::BlockConfig;
+use menagerie_nn::{transformer, vit::BlockConfig};
 
 fn main() {
     divan::main();
@@ -223,6 +223,42 @@ fn vit_block<const TRACKED: bool>(bencher: Bencher, [batch, tokens]: [usize; 2])
     let x = if TRACKED { x.require_grad() } else { x };
     bencher.bench_local(|| {
         let y = block.forward(x.clone(), None);
+        if TRACKED {
+            drop(black_box(y.sum().backward()));
+        } else {
+            drop(black_box(y));
+        }
+    });
+}
+
+/// The parts of a block of ViT-B on eight images.
+#[divan::bench(args = ["norm", "qkv", "attention", "proj", "fc1", "gelu", "fc2"], consts = [false, true], sample_count = 12, sample_size = 1)]
+fn vit_part<const TRACKED: bool>(bencher: Bencher, part: &str) {
+    let device = Device::flex();
+    let device = if TRACKED { device.autodiff() } else { device };
+    let width = match part {
+        "attention" => 2_304,
+        "gelu" | "fc2" => 3_072,
+        _ => 768,
+    };
+    let outputs = match part {
+        "qkv" => 2_304,
+        "fc1" => 3_072,
+        _ => 768,
+    };
+    let leaf = |t: Tensor<2>| if TRACKED { t.require_grad() } else { t };
+    let x = leaf(random([8 * 197, width], &device));
+    let w = leaf(random([width, outputs], &device));
+    let b = leaf(random([1, outputs], &device));
+    bencher.bench_local(|| {
+        let x = x.clone().reshape([8, 197, width]);
+        let b = b.clone().reshape([outputs]);
+        let y = match part {
+            "norm" => transformer::layer_norm(x, b.clone(), b, 1e-6),
+            "attention" => transformer::attention(x, 12, 0.125),
+            "gelu" => transformer::gelu(x),
+            _ => transformer::linear(x, w.clone(), Some(b)),
+        };
         if TRACKED {
             drop(black_box(y.sum().backward()));
         } else {

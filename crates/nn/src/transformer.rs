@@ -27,7 +27,7 @@ pub fn linear<const D: usize>(
         assert_eq!(bias.dims(), [outputs], "linear: shape of the bias");
     }
     #[cfg(feature = "flex")]
-    if let Some(y) = linear_kernel(&x, &weight, bias.as_ref(), None, false) {
+    if let Some(y) = linear_kernel(&x, &weight, bias.as_ref(), false) {
         return y;
     }
     module::linear(x, weight, bias)
@@ -49,25 +49,10 @@ pub fn linear_transposed<const D: usize>(
         assert_eq!(bias.dims(), [outputs], "linear: shape of the bias");
     }
     #[cfg(feature = "flex")]
-    if let Some(y) = linear_kernel(&x, &weight, bias.as_ref(), None, true) {
+    if let Some(y) = linear_kernel(&x, &weight, bias.as_ref(), true) {
         return y;
     }
     module::linear(x, weight.transpose(), bias)
-}
-
-/// [`gelu`] of [`linear`], without a pass over memory of its own.
-///
-/// # Panics
-/// If the shapes do not fit each other.
-pub fn linear_gelu<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<D> {
-    #[cfg(feature = "flex")]
-    if x.dims()[D - 1] == weight.dims()[0]
-        && bias.dims()[0] == weight.dims()[1]
-        && let Some(y) = linear_kernel(&x, &weight, Some(&bias), Some(Gelu::Exact), false)
-    {
-        return y;
-    }
-    gelu(linear(x, weight, Some(bias)))
 }
 
 #[cfg(feature = "flex")]
@@ -75,7 +60,6 @@ fn linear_kernel<const D: usize>(
     x: &Tensor<D>,
     weight: &Tensor<2>,
     bias: Option<&Tensor<1>>,
-    gelu: Option<Gelu>,
     transposed: bool,
 ) -> Option<Tensor<D>> {
     let mut dims = x.dims();
@@ -85,7 +69,6 @@ fn linear_kernel<const D: usize>(
         tracking(x.clone().reshape([rows, dims[D - 1]]), tracked),
         tracking(weight.clone(), tracked),
         bias.map(|bias| tracking(bias.clone(), tracked)),
-        gelu,
         transposed,
     )?;
     dims[D - 1] = weight.dims()[usize::from(!transposed)];

@@ -4,7 +4,7 @@ use super::{Kernel, run, values};
 use crate::kernel::attention::{self, Shape};
 use crate::kernel::gelu::Gelu;
 use crate::kernel::micro::Level;
-use crate::kernel::sgemm::{self, Matrix, Parts};
+use crate::kernel::sgemm::{self, Matrix};
 use crate::kernel::{gemm, rows};
 use crate::memory::Buffer;
 use burn::backend::flex::FlexTensor;
@@ -31,10 +31,9 @@ fn like(tensor: &FlexTensor, fill: impl FnOnce(&mut [f32])) -> FlexTensor {
 }
 
 /// Inputs: `x [rows, inputs]`, `w [inputs, outputs]` or its transpose, and a bias `[outputs]` where
-/// `N` is 3; GELU of the product if it is wanted.
+/// `N` is 3.
 #[derive(Clone, Debug)]
 struct Linear {
-    gelu: Option<Gelu>,
     transposed: bool,
 }
 
@@ -59,70 +58,41 @@ impl Linear {
 }
 
 impl<const N: usize> Kernel<N> for Linear {
-    /// What goes into the activation.
-    type Saved = Option<FlexTensor>;
+    type Saved = ();
 
-    fn forward(&self, inputs: &[FlexTensor; N], keep: bool) -> (FlexTensor, Self::Saved) {
+    fn forward(&self, inputs: &[FlexTensor; N], _keep: bool) -> (FlexTensor, ()) {
         let dims = self.dims(inputs);
         let [rows, depth, outputs] = dims;
         let level = Level::detect();
         let bias = inputs.get(2).map(values);
         let (x, w) = (values(&inputs[0]), values(&inputs[1]));
-        let shape = vec![rows, outputs];
-        if self.is_small(dims) {
-            let y = filled(rows * outputs, shape, |y| {
-                gemm::linear(level, x, w, bias, [depth, outputs], y);
-            });
-            let Some(gelu) = self.gelu else {
-                return (y, None);
-            };
-            let active = like(&y, |active| gelu.forward(level, values(&y), active));
-            return (active, keep.then_some(y));
-        }
-        let (x, w) = (Matrix::rows(x, depth), self.weight(w, dims));
-        let add = |column: usize, part: &mut [f32]| {
-            if let Some(bias) = bias {
-                for (value, bias) in part.iter_mut().zip(&bias[column..]) {
-                    *value += bias;
-                }
+        let y = filled(rows * outputs, vec![rows, outputs], |y| {
+            if self.is_small(dims) {
+                return gemm::linear(level, x, w, bias, [depth, outputs], y);
             }
-        };
-        let dims = [rows, outputs, depth];
-        let Some(gelu) = self.gelu else {
-            let y = filled(rows * outputs, shape, |y| {
-                sgemm::multiply(level, dims, x, w, y, &|_, column, part| add(column, part));
-            });
-            return (y, None);
-        };
-        let mut active = Buffer::new(rows * outputs);
-        let to = Parts::new(&mut active);
-        let y = filled(rows * outputs, shape.clone(), |y| {
-            sgemm::multiply(level, dims, x, w, y, &|row, column, part| {
-                add(column, part);
-                // SAFETY: every part of the result is finished once.
-                let to = unsafe { to.part(row * outputs + column, part.len()) };
-                gelu.part(level, part, to);
+            let (x, w) = (Matrix::rows(x, depth), self.weight(w, dims));
+            let dims = [rows, outputs, depth];
+            sgemm::multiply(level, dims, x, w, y, &|_, column, part| {
+                if let Some(bias) = bias {
+                    for (value, bias) in part.iter_mut().zip(&bias[column..]) {
+                        *value += bias;
+                    }
+                }
             });
         });
-        (active.into_tensor(shape), keep.then_some(y))
+        (y, ())
     }
 
     fn backward(
         &self,
         inputs: &[FlexTensor; N],
-        before: Self::Saved,
+        (): (),
         gradient: &FlexTensor,
         wanted: [bool; N],
     ) -> [Option<FlexTensor>; N] {
         let (level, dims) = (Level::detect(), self.dims(inputs));
         let [rows, depth, outputs] = dims;
-        let (x, w) = (values(&inputs[0]), values(&inputs[1]));
-        let through = self.gelu.zip(before).map(|(gelu, before)| {
-            like(gradient, |out| {
-                gelu.backward(level, values(&before), values(gradient), out);
-            })
-        });
-        let dy = values(through.as_ref().unwrap_or(gradient));
+        let (x, w, dy) = (values(&inputs[0]), values(&inputs[1]), values(gradient));
         let small = self.is_small(dims);
         let mut dx = wanted[0].then(|| {
             like(&inputs[0], |dx| {
@@ -146,7 +116,9 @@ impl<const N: usize> Kernel<N> for Linear {
                     false => ([depth, outputs, rows], x.transposed(), right),
                 };
                 sgemm::multiply(level, dims, left, right, dw, &|_, _, _| ());
-                gemm::column_sums(dy, &mut db);
+                if N == 3 {
+                    gemm::column_sums(dy, &mut db);
+                }
             });
             [Some(db.into_tensor([outputs])), Some(dw)]
         });
@@ -159,20 +131,19 @@ impl<const N: usize> Kernel<N> for Linear {
     }
 }
 
-/// A linear layer, its weight `[outputs, inputs]` if it is `transposed`, and the activation that
-/// follows it, or `None` where the kernels do not apply.
+/// A linear layer, its weight `[outputs, inputs]` if it is `transposed`, or `None` where the kernels
+/// do not apply.
 pub(crate) fn linear(
     x: Tensor<2>,
     w: Tensor<2>,
     bias: Option<Tensor<1>>,
-    gelu: Option<Gelu>,
     transposed: bool,
 ) -> Option<Tensor<2>> {
     if x.dims().contains(&0) || w.dims().contains(&0) {
         return None;
     }
     let (x, w) = (x.into_dispatch(), w.into_dispatch());
-    let kernel = Linear { gelu, transposed };
+    let kernel = Linear { transposed };
     match bias {
         Some(bias) => run(&kernel, [x, w, bias.into_dispatch()]),
         None => run(&kernel, [x, w]),

@@ -84,18 +84,13 @@ fn tanh_backward_body<const FMA: bool>(x: &[f32], dy: &[f32], dx: &mut [f32]) {
 }
 
 impl Gelu {
-    /// GELU of `x` to `y`, on this thread.
-    pub(crate) fn part(self, level: Level, x: &[f32], y: &mut [f32]) {
-        match self {
-            Self::Exact => per_level!(level, exact_body(x: &[f32], y: &mut [f32])),
-            Self::Tanh => per_level!(level, tanh_body(x: &[f32], y: &mut [f32])),
-        }
-    }
-
     /// GELU of `x`.
     pub(crate) fn forward(self, level: Level, x: &[f32], y: &mut [f32]) {
         let chunks = y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK));
-        chunks.for_each(|(y, x)| self.part(level, x, y));
+        chunks.for_each(|(y, x)| match self {
+            Self::Exact => per_level!(level, exact_body(x: &[f32], y: &mut [f32])),
+            Self::Tanh => per_level!(level, tanh_body(x: &[f32], y: &mut [f32])),
+        });
     }
 
     /// The gradient of [`Self::forward`]'s `x`.

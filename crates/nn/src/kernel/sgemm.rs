@@ -72,7 +72,7 @@ fn tile(level: Level) -> [usize; 2] {
 
 /// Values that several threads write at disjoint places.
 #[derive(Clone, Copy)]
-pub(crate) struct Parts<'a> {
+struct Parts<'a> {
     start: *mut f32,
     len: usize,
     values: PhantomData<&'a mut [f32]>,
@@ -85,7 +85,7 @@ unsafe impl Send for Parts<'_> {}
 unsafe impl Sync for Parts<'_> {}
 
 impl<'a> Parts<'a> {
-    pub(crate) fn new(values: &'a mut [f32]) -> Self {
+    fn new(values: &'a mut [f32]) -> Self {
         Self {
             start: values.as_mut_ptr(),
             len: values.len(),
@@ -101,7 +101,7 @@ impl<'a> Parts<'a> {
     ///
     /// # Safety
     /// No other part with one of these values is in use.
-    pub(crate) unsafe fn part(self, first: usize, len: usize) -> &'a mut [f32] {
+    unsafe fn part(self, first: usize, len: usize) -> &'a mut [f32] {
         assert!(first <= self.len && len <= self.len - first);
         // SAFETY: inside of the values that `new` borrows; the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(first), len) }

@@ -257,11 +257,6 @@ impl Mlp {
     /// # Panics
     /// If the last axis is not `dim`.
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let Linear { weight, bias } = &self.fc1;
-        let hidden = match bias {
-            Some(bias) => transformer::linear_gelu(x, weight.val(), bias.val()),
-            None => transformer::gelu(self.fc1.forward(x)),
-        };
-        self.fc2.forward(hidden)
+        self.fc2.forward(transformer::gelu(self.fc1.forward(x)))
     }
 }

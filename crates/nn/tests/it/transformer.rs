@@ -1,7 +1,7 @@
 use crate::{assert_close, tensor, values};
 use burn::tensor::{DType, Device, Int, Tensor};
 use menagerie_nn::transformer::{
-    attention, causal_attention, cross_entropy, gelu, gelu_tanh, layer_norm, linear, linear_gelu,
+    attention, causal_attention, cross_entropy, gelu, gelu_tanh, layer_norm, linear,
     linear_transposed,
 };
 
@@ -91,22 +91,6 @@ fn a_linear_layer_equals_the_plain_form() {
                 results(y, Some(&x), Some(&w), ones)
             });
         }
-    }
-}
-
-#[test]
-fn a_linear_layer_with_gelu_equals_the_plain_form() {
-    for [tokens, inputs, outputs] in [[70, 24, 40], [3, 8, 8], [70, 400, 400]] {
-        compare(
-            &format!("linear gelu {tokens} {inputs} {outputs}"),
-            |device, dtype| {
-                let x = leaf(1, [2, tokens, inputs], device, dtype);
-                let w = leaf(2, [inputs, outputs], device, dtype);
-                let b = leaf(3, [outputs], device, dtype);
-                let y = linear_gelu(x.clone(), w.clone(), b.clone());
-                results(y, Some(&x), Some(&w), &[&b])
-            },
-        );
     }
 }
 
