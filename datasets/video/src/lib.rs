@@ -3,6 +3,7 @@
 //! | module | holds |
 //! | --- | --- |
 //! | [`read`](mod@read) | [`read()`]: a folder of frames, an animated GIF or a Y4M file, as one [`Clip`] |
+//! | [`folder`](mod@folder) | [`ClipFolder`]: labelled clips, one sub-folder per class, read as they are needed |
 //! | [`frames`] | folders of PNG and JPEG frames in natural order |
 //! | [`gif`] | animated GIF, read and written |
 //! | [`y4m`] | uncompressed YUV4MPEG2 |
@@ -29,6 +30,7 @@
 
 mod clip;
 pub mod crop;
+pub mod folder;
 pub mod frames;
 pub mod gif;
 pub mod moving;
@@ -37,6 +39,7 @@ pub mod sample;
 pub mod y4m;
 
 pub use clip::Clip;
+pub use folder::ClipFolder;
 pub use moving::{Direction, MovingClip, MovingImages, MovingImagesConfig};
 pub use read::read;
 

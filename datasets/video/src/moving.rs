@@ -189,16 +189,18 @@ impl MovingImages {
     /// The clip of number `index`: image, direction and start are drawn uniformly, the same for the
     /// same seed and number.
     pub fn draw(&self, index: u64) -> MovingClip {
-        let mut rng = self.seed.at(index).rng();
-        let image = rng.random_range(0..self.images());
+        let draw = self.seed.at(index);
+        let image = draw.rng().random_range(0..self.images());
+        let (direction, start) = self.draw_motion(draw.stream("motion"));
+        self.show(image, direction, start)
+    }
+
+    /// A direction, and a start as in [`render`](Self::render), both drawn uniformly.
+    pub fn draw_motion(&self, seed: Seed) -> (Direction, [usize; 2]) {
+        let mut rng = seed.rng();
         let direction = Direction::ALL[rng.random_range(0..Direction::ALL.len())];
         let start = [(); 2].map(|()| rng.random_range(0..self.config.side));
-        MovingClip {
-            clip: self.paint(image, direction, start),
-            image,
-            class: self.labels[image],
-            direction,
-        }
+        (direction, start)
     }
 
     /// The clip of an image that starts with its corner at `start` `[row, column]`.
@@ -219,12 +221,16 @@ impl MovingImages {
             let rule = format!("must be below the side, {}, twice", self.config.side);
             return Err(Error::input("the start of a figure", start, rule));
         }
-        Ok(MovingClip {
+        Ok(self.show(image, direction, start))
+    }
+
+    fn show(&self, image: usize, direction: Direction, start: [usize; 2]) -> MovingClip {
+        MovingClip {
             clip: self.paint(image, direction, start),
             image,
             class: self.labels[image],
             direction,
-        })
+        }
     }
 
     fn paint(&self, image: usize, direction: Direction, start: [usize; 2]) -> Clip {

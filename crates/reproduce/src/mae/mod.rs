@@ -2,3 +2,4 @@
 
 mod common;
 pub mod mae_base;
+pub mod videomae_v2;

@@ -1,6 +1,6 @@
 use crate::noise;
 use image::{GrayImage, Rgb, RgbImage};
-use menagerie_data_video::{Clip, big_buck_bunny, frames, gif, read};
+use menagerie_data_video::{Clip, ClipFolder, big_buck_bunny, frames, gif, read};
 use std::{cmp::Ordering, fs, path::Path, time::Duration};
 
 fn save(path: &Path, width: u32, height: u32, grey: u8) {
@@ -147,4 +147,35 @@ fn one_grey_frame_is_a_clip() {
         .save(dir.path().join("only.png"))
         .unwrap();
     assert_eq!(frames::read(dir.path(), 1).unwrap().pixels(), [3, 200]);
+}
+
+#[test]
+fn labelled_clips_are_listed_by_class() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = |name: &str| {
+        let path = dir.path().join(name);
+        fs::create_dir_all(&path).unwrap();
+        path
+    };
+    for clip in ["run/clip10", "run/clip9"] {
+        let grey = if clip.ends_with('9') { 9 } else { 10 };
+        save(&folder(clip).join("1.png"), 4, 3, grey);
+    }
+    let jump = folder("jump");
+    gif::write(&noise([2, 3, 4, 1]), &jump.join("a.gif"), Duration::ZERO).unwrap();
+    fs::write(jump.join("notes.txt"), "").unwrap();
+    folder(".hidden/clip");
+    folder("empty");
+    let set = ClipFolder::open(dir.path()).unwrap();
+    assert_eq!(set.class_names(), ["jump", "run"]);
+    assert_eq!(set.labels(), [0, 1, 1]);
+    assert_eq!(set.read(0).unwrap().frames(), 2);
+    assert_eq!(set.read(1).unwrap().pixels()[0], 9);
+    assert_eq!(set.read(2).unwrap().pixels()[0], 10);
+    assert_eq!(
+        set.read(3).unwrap_err().to_string(),
+        "a clip index is 3: must be below 3"
+    );
+    let none = ClipFolder::open(&dir.path().join("empty")).unwrap_err();
+    assert!(none.to_string().contains("empty: holds no clip"), "{none}");
 }
