@@ -139,7 +139,7 @@ impl Experiment {
             seeds: 3,
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             film,
-            film_steps: 500,
+            film_steps: 400,
         })
     }
 

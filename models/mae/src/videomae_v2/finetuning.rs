@@ -4,7 +4,7 @@
 use super::classifier::Classifier;
 use super::training::decays;
 use crate::mae_base::objective::{accuracy, smooth_targets, soft_cross_entropy};
-use crate::mae_base::{EpochSchedule, layer_of, layer_scales};
+use crate::mae_base::{EpochSchedule, MixConfig, layer_of, layer_scales};
 use burn::config::Config;
 use burn::module::ParamGroup;
 use burn::optim::ModuleOptimizer;
@@ -13,7 +13,7 @@ use burn::train::{InferenceStep, TrainOutput, TrainStep};
 use menagerie_core::{Error, Result, Seed};
 use menagerie_nn::vit::{Keep, draw_keep, linear_rates};
 use menagerie_train::{AdamW, Rates, Scalars, Schedule, parameters};
-use rand::{Rng, RngExt};
+use rand::RngExt;
 
 /// How a classifier is fine-tuned.
 #[derive(Config, Debug, PartialEq)]
@@ -48,7 +48,7 @@ pub struct FinetuningConfig {
     /// Label smoothing.
     #[config(default = 0.1)]
     pub smoothing: f64,
-    /// Mixtures of two clips.
+    /// How clips are mixed, all frames of a clip alike.
     #[config(default = "MixConfig::new()")]
     pub mix: MixConfig,
     /// The largest norm of all gradients.
@@ -215,12 +215,16 @@ impl FinetuningConfig {
         let device = clips.device();
         let targets = smooth_targets(labels, classes, self.smoothing)?;
         let targets = Tensor::from_data(TensorData::new(targets, [batch, classes]), &device);
-        let mix = self.mix.draw(config.clip.size, seed.stream("mix"));
+        let mix = self.mix.draw([config.clip.size; 2], seed.stream("mix"))?;
+        // Frames as channels: one blend, or one rectangle, for all of them.
+        let [_, channels, frames, height, width] = clips.dims();
+        let pictures = clips.reshape([batch, channels * frames, height, width]);
+        let (pictures, targets) = mix.apply(pictures, targets);
         let rates = linear_rates(self.drop_path, config.encoder.depth);
         let dim = config.encoder.dim;
         Ok(SoftLabelledClips {
-            clips: mix.clips(clips),
-            targets: mix.targets(targets),
+            clips: pictures.reshape([batch, channels, frames, height, width]),
+            targets,
             keep: draw_keep(&rates, batch, seed.stream("depth"), &device)?,
             dropout: (self.head_dropout > 0.0).then(|| {
                 let seed = seed.stream("dropout");
@@ -241,158 +245,6 @@ fn draw_dropout(shape: [usize; 2], rate: f64, seed: Seed, device: &Device) -> Te
         })
         .collect();
     Tensor::from_data(TensorData::new(factors, shape), device)
-}
-
-/// Mixtures of each clip with the one at the mirrored place of the batch: of whole clips (mixup) or
-/// of a rectangle in all frames (cutmix).
-#[derive(Config, Debug, PartialEq, Copy)]
-pub struct MixConfig {
-    /// α of the Beta distribution of mixup's share, at most 1; 0 for no mixup.
-    #[config(default = 0.8)]
-    pub mixup: f64,
-    /// α of the Beta distribution of cutmix' share, at most 1; 0 for no cutmix.
-    #[config(default = 1.0)]
-    pub cutmix: f64,
-    /// How often cutmix is taken where there are both.
-    #[config(default = 0.5)]
-    pub switch: f64,
-}
-
-impl MixConfig {
-    /// No mixtures.
-    pub fn none() -> Self {
-        Self::new().with_mixup(0.0).with_cutmix(0.0)
-    }
-
-    /// Refuses values outside of [0, 1].
-    ///
-    /// # Errors
-    /// [`Error::Config`] with the field, its value and the rule.
-    pub fn validate(&self) -> Result<()> {
-        for (field, value) in [
-            ("mixup", self.mixup),
-            ("cutmix", self.cutmix),
-            ("switch", self.switch),
-        ] {
-            if !(0.0..=1.0).contains(&value) {
-                let rule = "must be at least 0 and at most 1";
-                return Err(Error::config("MixConfig", field, value, rule));
-            }
-        }
-        Ok(())
-    }
-
-    /// The mixture of one batch of frames of `size` by `size` pixels.
-    pub fn draw(&self, size: usize, seed: Seed) -> Mix {
-        let mut rng = seed.rng();
-        let cut = match (self.mixup > 0.0, self.cutmix > 0.0) {
-            (false, false) => return Mix::None,
-            (true, true) => rng.random::<f64>() < self.switch,
-            (_, cut) => cut,
-        };
-        if !cut {
-            return Mix::Blend(draw_beta(self.mixup, &mut rng));
-        }
-        let share = draw_beta(self.cutmix, &mut rng);
-        // A rectangle of that share of the area around a random centre, cut at the border.
-        let side = (size as f64 * (1.0 - share).sqrt()) as usize;
-        let span = |rng: &mut dyn FnMut() -> usize| {
-            let centre = rng();
-            let (low, high) = (centre.saturating_sub(side / 2), centre + side / 2);
-            [low, high.min(size)]
-        };
-        let mut centre = || rng.random_range(0..size.max(1));
-        Mix::Paste {
-            rows: span(&mut centre),
-            columns: span(&mut centre),
-            size,
-        }
-    }
-}
-
-/// Beta(α, α) for α in (0, 1] by Jöhnk's method.
-fn draw_beta(alpha: f64, rng: &mut impl Rng) -> f64 {
-    loop {
-        let [x, y] = [(); 2].map(|()| rng.random::<f64>().powf(1.0 / alpha));
-        if x + y > 0.0 && x + y <= 1.0 {
-            return x / (x + y);
-        }
-    }
-}
-
-/// How a batch is mixed with its mirror image.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Mix {
-    /// Not at all.
-    None,
-    /// Each clip keeps this share.
-    Blend(f64),
-    /// The other clip's rectangle is pasted into all frames.
-    Paste {
-        /// First row, and the one after the last.
-        rows: [usize; 2],
-        /// First column, and the one after the last.
-        columns: [usize; 2],
-        /// Rows and columns of a frame.
-        size: usize,
-    },
-}
-
-impl Mix {
-    /// The share of itself that a clip keeps.
-    pub fn share(&self) -> f64 {
-        match *self {
-            Self::None => 1.0,
-            Self::Blend(share) => share,
-            Self::Paste {
-                rows,
-                columns,
-                size,
-            } => {
-                let area = (rows[1] - rows[0]) * (columns[1] - columns[0]);
-                1.0 - area as f64 / (size * size).max(1) as f64
-            }
-        }
-    }
-
-    /// Clips `[batch, 3, frames, height, width]`, mixed.
-    ///
-    /// # Panics
-    /// If the rectangle does not lie within the frames.
-    pub fn clips(&self, clips: Tensor<5>) -> Tensor<5> {
-        match *self {
-            Self::None => clips,
-            Self::Blend(share) => {
-                let other = clips.clone().flip([0]);
-                clips * share + other * (1.0 - share)
-            }
-            Self::Paste { rows, columns, .. } => {
-                let [batch, channels, frames, ..] = clips.dims();
-                if rows[0] == rows[1] || columns[0] == columns[1] {
-                    return clips;
-                }
-                let region = [
-                    0..batch,
-                    0..channels,
-                    0..frames,
-                    rows[0]..rows[1],
-                    columns[0]..columns[1],
-                ];
-                let other = clips.clone().flip([0]).slice(region.clone());
-                clips.slice_assign(region, other)
-            }
-        }
-    }
-
-    /// Targets `[batch, classes]`, mixed by the same shares.
-    pub fn targets(&self, targets: Tensor<2>) -> Tensor<2> {
-        let share = self.share();
-        if share == 1.0 {
-            return targets;
-        }
-        let other = targets.clone().flip([0]);
-        targets * share + other * (1.0 - share)
-    }
 }
 
 /// Clips with their target distributions and the draws of a step.

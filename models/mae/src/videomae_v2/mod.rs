@@ -51,7 +51,7 @@ pub use classifier::{Classifier, ClassifierConfig, Pooling};
 pub use config::{
     BlocksConfig, CHANNELS, ClipConfig, LossOver, MultiplyAdds, Target, TowerConfig, VideoMaeConfig,
 };
-pub use finetuning::{FinetuningConfig, Mix, MixConfig, SoftLabelledClips};
+pub use finetuning::{FinetuningConfig, SoftLabelledClips};
 pub use masks::{DecoderMask, DualMasking, EncoderMask, Grid, MaskingConfig, Masks};
 pub use model::{Decoder, Encoder, Forward, PretrainLoss, Reconstruction, VideoMae};
 pub use training::{Batches, Draw, MaskedClips, PretrainingConfig, View, decays};

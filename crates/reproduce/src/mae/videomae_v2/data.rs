@@ -70,6 +70,10 @@ pub(super) struct Film {
 
 impl Film {
     pub fn new(frames: Clip, clip: ClipConfig, stride: usize) -> Result<Self> {
+        // The smallest crop is about a clip's size: larger frames would be shrunk at every step.
+        let [height, width] = frames.size();
+        let tall = clip.size * 3 / 2;
+        let frames = crop::resize(&frames, [tall, width * tall / height])?;
         Ok(Self {
             crop: MultiScaleCrop::new([clip.size; 2])?,
             frames,

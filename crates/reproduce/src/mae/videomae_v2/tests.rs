@@ -1,7 +1,8 @@
 use super::{published::Published, *};
 use menagerie_data_image::ImageSet;
 use menagerie_data_video::{Clip, gif};
-use menagerie_mae::videomae_v2::{FinetuningConfig, MixConfig};
+use menagerie_mae::mae_base::MixConfig;
+use menagerie_mae::videomae_v2::FinetuningConfig;
 use std::time::Duration;
 
 fn context(out: &std::path::Path, resume: bool) -> Context {

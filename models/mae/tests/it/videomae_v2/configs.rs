@@ -2,9 +2,10 @@ use super::{text, tiny};
 use crate::device;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
+use menagerie_mae::mae_base::MixConfig;
 use menagerie_mae::videomae_v2::{
     BlocksConfig, ClassifierConfig, ClipConfig, DecoderMask, EncoderMask, FinetuningConfig,
-    MaskingConfig, MixConfig, PretrainingConfig, Target, TowerConfig, VideoMaeConfig,
+    MaskingConfig, PretrainingConfig, Target, TowerConfig, VideoMaeConfig,
 };
 
 /// The number of parameters, without drawing them.
@@ -218,8 +219,8 @@ fn impossible_trainings_are_refused() {
             "FinetuningConfig.head_dropout = 1.0: must be at least 0 and below 1",
         ),
         (
-            fine.with_mix(MixConfig::new().with_mixup(1.5)).validate(),
-            "MixConfig.mixup = 1.5: must be at least 0 and at most 1",
+            fine.with_mix(MixConfig::new().with_switch(1.5)).validate(),
+            "MixConfig.switch = 1.5: must lie between 0 and 1",
         ),
     ] {
         assert_eq!(text(outcome), expected);
