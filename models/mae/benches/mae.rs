@@ -109,3 +109,74 @@ mod mae_base {
         );
     }
 }
+
+/// ViT-B/16 on clips of 16 frames of 224², and the small shape of the reproduction.
+#[divan::bench_group(name = "videomae_v2")]
+mod videomae_v2 {
+    use super::*;
+    use menagerie_mae::videomae_v2::{
+        ClassifierConfig, MaskedClips, MaskingConfig, PretrainingConfig, VideoMaeConfig,
+    };
+
+    /// The published encoder on all cubes of one clip.
+    #[divan::bench(sample_count = 3, sample_size = 1)]
+    fn features_1(bencher: Bencher) {
+        let device = Device::default();
+        let config = ClassifierConfig::base(None);
+        let model = initialise(&device, Seed(0), || config.init(&device)).unwrap();
+        let normal = Distribution::Normal(0.0, 1.0);
+        let clips = Tensor::random([1, 3, 16, 224, 224], normal, &device);
+        bencher.bench_local(|| model.features(clips.clone()).unwrap().into_data());
+    }
+
+    /// Masks, forward, backward and AdamW.
+    fn step(bencher: Bencher, config: VideoMaeConfig, masking: MaskingConfig, batch: usize) {
+        let device = Device::default().autodiff();
+        let model = initialise(&device, Seed(0), || config.init(&device)).unwrap();
+        let optimiser = PretrainingConfig::new().optimizer(&model).unwrap();
+        let clip = config.clip;
+        let shape = [batch, 3, clip.frames, clip.size, clip.size];
+        let clips = Tensor::random(shape, Distribution::Normal(0.0, 1.0), &device);
+        let batches = |step: usize, device: &Device| {
+            let masks = masking.draw(clip.grid(), batch, Seed(step as u64))?;
+            Ok(MaskedClips {
+                clips: clips.clone(),
+                masks: masks.on(device)?,
+            })
+        };
+        let mut procedure = Supervised::new(model, optimiser, 1e-4, batches);
+        let mut step = 0;
+        bencher.bench_local(|| {
+            step += 1;
+            procedure.step(step).unwrap().read().unwrap()
+        });
+    }
+
+    /// The encoder's mask alone: the decoder predicts all hidden cubes (ρ = 0).
+    #[divan::bench(sample_count = 2, sample_size = 1)]
+    fn step_0(bencher: Bencher) {
+        step(
+            bencher,
+            VideoMaeConfig::base(),
+            MaskingConfig::encoder_only(),
+            4,
+        );
+    }
+
+    /// Both masks, as published (ρ = 0.5).
+    #[divan::bench(sample_count = 2, sample_size = 1)]
+    fn step_50(bencher: Bencher) {
+        step(bencher, VideoMaeConfig::base(), MaskingConfig::new(), 4);
+    }
+
+    /// The shape of the reproduction: 256 cubes of 8 frames of 32², width 96, 32 clips.
+    #[divan::bench(sample_count = 20, sample_size = 1)]
+    fn step_small(bencher: Bencher) {
+        step(
+            bencher,
+            VideoMaeConfig::experiment(),
+            MaskingConfig::new(),
+            32,
+        );
+    }
+}

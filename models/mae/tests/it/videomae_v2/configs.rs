@@ -8,8 +8,8 @@ use menagerie_mae::videomae_v2::{
     MaskingConfig, PretrainingConfig, Target, TowerConfig, VideoMaeConfig,
 };
 
-/// The number of parameters, without drawing them.
-fn count<M: Module>(module: &M) -> usize {
+/// As `Module::num_params`, without drawing the parameters.
+fn num_params<M: Module>(module: &M) -> usize {
     struct Count(usize);
     impl ModuleVisitor for Count {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
@@ -47,14 +47,14 @@ fn published_configurations_have_the_published_number_of_parameters() {
         ),
     ] {
         // Parameters are drawn when they are first used: none of these takes memory.
-        assert_eq!(count(&config.init(&device).unwrap()), whole);
+        assert_eq!(num_params(&config.init(&device).unwrap()), whole);
         let of = |classes| {
             ClassifierConfig::of(&config, classes)
                 .init(&device)
                 .unwrap()
         };
-        assert_eq!(count(&of(None)), encoder);
-        assert_eq!(count(&of(Some(710))), classifier);
+        assert_eq!(num_params(&of(None)), encoder);
+        assert_eq!(num_params(&of(Some(710))), classifier);
     }
 }
 
