@@ -260,13 +260,20 @@ fn verdicts(report: &mut Report, results: &Results) -> Result<()> {
     };
     let (moves, kinds) = (pair(motion)?, pair(class)?);
     let holds = |[dual, alone]: [Stat; 2]| dual.mean >= alone.mean - LOSS;
+    let untrained = |of: Of| results.outcome.untrained.iter().map(of).collect::<Stat>();
     report.verdict(
         "accuracy",
         Verdict::decided(
             holds(moves) && holds(kinds),
             format!(
-                "motion {:.1} against {:.1} %, class {:.1} against {:.1} %",
-                moves[0], moves[1], kinds[0], kinds[1]
+                "motion {:.1} against {:.1} %, class {:.1} against {:.1} %; the untrained network \
+                 gives {:.1} and {:.1} %",
+                moves[0],
+                moves[1],
+                kinds[0],
+                kinds[1],
+                untrained(motion),
+                untrained(class)
             ),
             format!(
                 "the mean over seeds of each probe is at most {LOSS} points below that of encoder \
