@@ -6,6 +6,9 @@ use divan::Bencher;
 use menagerie_core::Seed;
 use menagerie_train::{Procedure, Supervised, initialise};
 
+#[path = "mae/color_mae.rs"]
+mod color_mae;
+
 fn main() {
     divan::main();
 }
