@@ -60,6 +60,8 @@ pub use model::RunMasks;
 pub use objective::{ColorMasks, masking};
 pub use training::{ColorPretrainingConfig, decays};
 
+pub use menagerie_nn::vit::Masking;
+
 use menagerie_core::{Claim, Figure, Gate, System};
 
 /// What the paper claims, with the numbers of its tables as public summaries and the repository give
