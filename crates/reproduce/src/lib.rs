@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 /// Every recipe, by family and slug.
 pub const RECIPES: &[Recipe] = &[
     cluster::prototype_net::RECIPE,
+    mae::color_mae::RECIPE,
     mae::mae_base::RECIPE,
     mae::videomae_v2::RECIPE,
     representation::qlae::RECIPE,

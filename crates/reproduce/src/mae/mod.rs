@@ -1,5 +1,6 @@
 //! Recipes of `menagerie-mae`.
 
+pub mod color_mae;
 mod common;
 pub mod mae_base;
 pub mod videomae_v2;
