@@ -103,8 +103,8 @@ impl Experiment {
             pretraining: (
                 ColorPretrainingConfig::new(),
                 Length {
-                    steps: 800,
-                    batch: 128,
+                    steps: 600,
+                    batch: 64,
                     rate: 1e-3,
                 },
             ),
