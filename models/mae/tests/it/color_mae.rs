@@ -13,7 +13,7 @@ use menagerie_mae::{
     },
     mae_base::{Classifier, ClassifierConfig, DecoderConfig, Mae, MaeConfig, VitConfig},
 };
-use menagerie_train::{FitConfig, Progress, Run, Sampler, Supervised, parameters};
+use menagerie_train::{FitConfig, Progress, Run, Sampler, Supervised, initialise, parameters};
 use std::path::Path;
 
 pub(crate) fn tiny(color: Color) -> ColorMaeConfig {
@@ -117,8 +117,9 @@ fn training_learns_and_resumes_exactly() {
         .mul_scalar(0.11)
         .sin();
     let trainer = || {
-        device.seed(1);
-        let model = config.init(&device.clone().autodiff()).unwrap();
+        // Reproducible also while other tests draw their weights.
+        let tracked = device.clone().autodiff();
+        let model = initialise(&tracked, Seed(1), || config.init(&tracked)).unwrap();
         let pretraining = ColorPretrainingConfig::published(8);
         let mae = pretraining
             .mae
