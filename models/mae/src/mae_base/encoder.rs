@@ -117,6 +117,15 @@ impl Encoder {
         &self.config
     }
 
+    /// The first `blocks` blocks, without the norm after the last one: an encoder for
+    /// [`features`](Self::features) alone.
+    pub fn truncated(mut self, blocks: usize) -> Self {
+        self.blocks.truncate(blocks);
+        self.config.depth = self.blocks.len();
+        self.norm = None;
+        self
+    }
+
     /// Images `[batch, channels, height, width]`, or the visible patches of them, encoded:
     /// `[batch, 1 + visible, dim]`, class token first. `keep` holds a draw of stochastic depth for each block,
     /// or nothing.

@@ -117,7 +117,7 @@ impl PretrainingConfig {
     ///
     /// # Errors
     /// What [`AdamW::validate`] reports.
-    pub fn optimizer(&self, model: &Mae) -> Result<ModuleOptimizer> {
+    pub fn optimizer<M: Module>(&self, model: &M) -> Result<ModuleOptimizer> {
         self.adamw.grouped(model, |_, rank| rank > 1)
     }
 }

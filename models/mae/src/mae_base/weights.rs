@@ -45,7 +45,12 @@ impl Names {
 
 /// Names of a whole autoencoder to the parameters of [`Mae`].
 pub fn key_map(names: Names) -> KeyMap {
-    encoder_under("encoder.", names).and(decoder(names))
+    mae_under("", names)
+}
+
+/// The parameters of a [`Mae`] below `root`, which is empty or ends in a dot.
+pub(crate) fn mae_under(root: &str, names: Names) -> KeyMap {
+    encoder_under(&format!("{root}encoder."), names).and(decoder(&format!("{root}decoder"), names))
 }
 
 /// Names of an encoder alone to the parameters of [`Encoder`].
@@ -98,27 +103,36 @@ pub(crate) fn encoder_under(root: &str, names: Names) -> KeyMap {
     }
 }
 
-fn decoder(names: Names) -> KeyMap {
-    match names {
-        Names::Official => KeyMap::new()
-            .rename("mask_token", "decoder.mask_token")
-            .rename("decoder_pos_embed", "decoder.pos_embed")
-            .and(linear("decoder_embed", "decoder.embed"))
-            .and(blocks("decoder_blocks.{i}", "decoder.blocks.{i}", &TIMM))
-            .and(affine("decoder_norm", "decoder.norm"))
-            .and(linear("decoder_pred", "decoder.pred")),
-        Names::HuggingFace | Names::HuggingFaceNew => KeyMap::new()
-            .rename("decoder.mask_token", "decoder.mask_token")
-            .rename("decoder.decoder_pos_embed", "decoder.pos_embed")
-            .and(linear("decoder.decoder_embed", "decoder.embed"))
-            .and(hugging_face_blocks(
-                "decoder.decoder_layers.{i}",
-                "decoder.blocks.{i}",
-                names,
-            ))
-            .and(affine("decoder.decoder_norm", "decoder.norm"))
-            .and(linear("decoder.decoder_pred", "decoder.pred")),
-    }
+fn decoder(module: &str, names: Names) -> KeyMap {
+    let ours = |name: &str| format!("{module}.{name}");
+    let [token, positions, embed, layers, norm, pred] = match names {
+        Names::Official => [
+            "mask_token",
+            "decoder_pos_embed",
+            "decoder_embed",
+            "decoder_blocks.{i}",
+            "decoder_norm",
+            "decoder_pred",
+        ],
+        Names::HuggingFace | Names::HuggingFaceNew => [
+            "decoder.mask_token",
+            "decoder.decoder_pos_embed",
+            "decoder.decoder_embed",
+            "decoder.decoder_layers.{i}",
+            "decoder.decoder_norm",
+            "decoder.decoder_pred",
+        ],
+    };
+    KeyMap::new()
+        .rename(token, &ours("mask_token"))
+        .rename(positions, &ours("pos_embed"))
+        .and(linear(embed, &ours("embed")))
+        .and(match names {
+            Names::Official => blocks(layers, &ours("blocks.{i}"), &TIMM),
+            _ => hugging_face_blocks(layers, &ours("blocks.{i}"), names),
+        })
+        .and(affine(norm, &ours("norm")))
+        .and(linear(pred, &ours("pred")))
 }
 
 fn hugging_face_blocks(official: &str, module: &str, names: Names) -> KeyMap {
