@@ -32,7 +32,9 @@
 //! let loss = model.loss(images, &masking, &features)?;
 //! assert_eq!(loss.alignments.len(), 1);
 //!
-//! let error = DmaeConfig::base().with_student_blocks(vec![12]).init(&device).unwrap_err();
+//! let mut beyond = DmaeConfig::base();
+//! beyond.student_blocks = vec![12];
+//! let error = beyond.init(&device).unwrap_err();
 //! assert_eq!(
 //!     error.to_string(),
 //!     "DmaeConfig.student_blocks = [12]: must be below the number of blocks, 12"

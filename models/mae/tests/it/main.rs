@@ -3,6 +3,7 @@
 
 mod color_mae;
 mod color_noise;
+mod dmae;
 mod mae_base;
 mod videomae_v2;
 
