@@ -72,4 +72,4 @@ pub use progress::Progress;
 pub use run::{Record, Run, Split};
 pub use sampler::Sampler;
 pub use schedule::{Decay, Rates, Schedule};
-pub use supervised::{Supervised, execution_strategy};
+pub use supervised::{Supervised, execution_strategy, non_finite};

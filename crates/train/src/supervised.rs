@@ -9,7 +9,7 @@ use burn::data::{
     dataloader::{DataLoaderIterator, Progress as DataProgress},
     dataset::DatasetError,
 };
-use burn::module::{ModuleVisitor, Param};
+use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Tensor};
 use burn::train::{
@@ -287,12 +287,7 @@ where
     }
 
     fn non_finite(&self) -> Result<Option<(String, f64)>> {
-        let mut search = NonFinite::default();
-        self.model()?.visit(&mut search);
-        match search.error {
-            Some(error) => Err(error),
-            None => Ok(search.found),
-        }
+        non_finite(self.model()?)
     }
 
     fn save(&self, folder: &Path) -> Result<()> {
@@ -310,6 +305,20 @@ where
         self.ema
             .as_mut()
             .map_or(Ok(()), |ema| ema.load(&folder.join("average.bpk")))
+    }
+}
+
+/// The first parameter of `module` that holds a NaN or an infinity, and what its values add up to:
+/// what [`Procedure::non_finite`] asks for.
+///
+/// # Errors
+/// A parameter that cannot be read.
+pub fn non_finite<M: Module>(module: &M) -> Result<Option<(String, f64)>> {
+    let mut search = NonFinite::default();
+    module.visit(&mut search);
+    match search.error {
+        Some(error) => Err(error),
+        None => Ok(search.found),
     }
 }
 

@@ -76,8 +76,11 @@ pub struct ShardIndex {
     pub rows_per_shard: usize,
     /// The files, in the order of their rows.
     pub shards: Vec<ShardInfo>,
-    /// Whether all rows are there.
+    /// Whether all rows that were asked for are there.
     pub complete: bool,
+    /// Whether they are all that the source has.
+    #[serde(default)]
+    pub ended: bool,
     /// The source's block from which the next shard would start.
     pub block: u64,
     /// Rows of that block that are in a shard.
@@ -236,12 +239,13 @@ pub fn spill(
             rows_per_shard: config.rows_per_shard,
             shards: Vec::new(),
             complete: false,
+            ended: false,
             block: source.position(),
             taken: 0,
         }
     };
     let wanted = config.rows.unwrap_or(usize::MAX);
-    if index.complete && (index.rows >= wanted || config.rows.is_none()) {
+    if index.rows >= wanted || index.ended {
         return Ok(index);
     }
 
@@ -285,6 +289,7 @@ pub fn spill(
             index.shards.push(info);
         }
         (index.block, index.taken) = (block, taken);
+        index.ended = ended;
         index.complete = ended || index.rows >= wanted;
         if index.rows > 0 {
             config::save(&index, &folder.join(INDEX))?;

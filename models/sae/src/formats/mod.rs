@@ -123,9 +123,10 @@ impl Pretrained {
     /// A shape that does not end in d_in, or in heads and head width of product d_in.
     pub fn rows<const D: usize>(&self, x: Tensor<D>) -> Result<Tensor<2>> {
         let (dims, d_in) = (x.dims(), self.sae.config().d_in);
-        let axes = if self.by_head { 2 } else { 1 };
-        let width: usize = dims[D.saturating_sub(axes)..].iter().product();
-        if D < axes || width != d_in {
+        let last = |axes: usize| dims[D.saturating_sub(axes)..].iter().product::<usize>();
+        // The heads of a hook of ours lie side by side on one axis.
+        let fits = last(1) == d_in || (self.by_head && D >= 2 && last(2) == d_in);
+        if !fits {
             let rule = match self.by_head {
                 true => format!("must end in heads and head width of product d_in, {d_in}"),
                 false => format!("must end in d_in, {d_in}"),

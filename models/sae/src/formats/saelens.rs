@@ -315,7 +315,7 @@ pub fn save(pretrained: &Pretrained, folder: &Path) -> Result<()> {
     if matches!(sae.config().activation, Activation::BatchTopK { .. }) {
         sae = sae.into_jump_relu()?;
     } else if rescaled {
-        sae = sae.fold_decoder_norms();
+        sae = sae.fold_decoder_norms()?;
     }
     let cfg = write_config(pretrained, &sae, rescaled)?;
     let tensors = StateDict::from_tensors(WEIGHTS, write_weights(&sae));

@@ -89,8 +89,17 @@ fn describe(folder: &Path, transcoder: bool) -> Result<SaeMetadata> {
     let hook = hook(&name);
     if transcoder {
         // It predicts what a module writes from what it reads.
-        let input = hook.as_deref().and_then(|hook| hook.strip_suffix("_out"));
-        metadata.hook_name = input.map(|input| format!("{input}_in"));
+        let input = |hook: &str| {
+            let (block, site) = hook.rsplit_once('.')?;
+            let site = match site {
+                "hook_mlp_out" => "mlp.hook_in",
+                "hook_attn_out" => "attn.hook_in",
+                "hook_resid_post" => "hook_resid_pre",
+                _ => return None,
+            };
+            Some(format!("{block}.{site}"))
+        };
+        metadata.hook_name = hook.as_deref().and_then(input);
         metadata.hook_name_out = hook;
     } else {
         metadata.hook_name = hook;

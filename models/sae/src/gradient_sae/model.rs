@@ -84,10 +84,10 @@ impl GradientSae {
         let g = self.scaled(g);
         let h = self.sae.pre_activations(x.clone())?.without_autodiff();
         let pattern = self.select(&h, g);
-        let input = self.sae.prepare(x)?.input;
+        let encoded = self.sae.prepare(x)?;
         Ok(Codes {
-            latents: self.sae.kept(input, pattern),
-            scaling: None,
+            latents: self.sae.kept(encoded.input, pattern),
+            scaling: encoded.scaling,
         })
     }
 

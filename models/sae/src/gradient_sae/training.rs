@@ -76,7 +76,7 @@ impl GradientSaeTrainingConfig {
                 epsilon: 6.25e-10,
                 ..AdamConfig::default()
             })
-            .with_constraint(Constraint::NormalizeProjectStep)
+            .with_constraint(Constraint::ProjectStepNormalize)
             .with_dead(DeadRule::Steps(self.dead_after))
     }
 

@@ -125,9 +125,11 @@ impl Block {
     ) -> Result<Tensor<3>, Interrupt> {
         let hook = |site| HookPoint::block(layer, site);
         let x = hooks.at(hook(Site::ResidPre), x)?;
-        let normed = self.attention_norm.forward(x.clone());
+        let normed = self.attention_norm.normalize(x.clone());
         let normed = hooks.at(hook(Site::AttentionNorm), normed)?;
-        let attended = self.attention.forward(normed, rotation, layer, hooks)?;
+        let read = self.attention_norm.scale(normed);
+        let read = hooks.at(hook(Site::AttentionInput), read)?;
+        let attended = self.attention.forward(read, rotation, layer, hooks)?;
         let attended = post(&self.attention_post_norm, attended);
         let attended = hooks.at(hook(Site::AttentionOut), attended)?;
 
@@ -138,9 +140,11 @@ impl Block {
             (mid.clone(), mid)
         };
         let read = hooks.at(hook(Site::MlpIn), read)?;
-        let normed = self.mlp_norm.forward(read);
+        let normed = self.mlp_norm.normalize(read);
         let normed = hooks.at(hook(Site::MlpNorm), normed)?;
-        let added = self.mlp.forward(normed, layer, hooks)?;
+        let read = self.mlp_norm.scale(normed);
+        let read = hooks.at(hook(Site::MlpInput), read)?;
+        let added = self.mlp.forward(read, layer, hooks)?;
         let added = post(&self.mlp_post_norm, added);
         let added = hooks.at(hook(Site::MlpOut), added)?;
         hooks.at(hook(Site::ResidPost), x + added)

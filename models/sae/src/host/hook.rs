@@ -15,9 +15,12 @@ pub enum Site {
     PositionEmbed,
     /// `hook_resid_pre` `[batch, tokens, d]`: the residual stream before a block.
     ResidPre,
-    /// `ln1.hook_normalized` `[batch, tokens, d]`: what the attention projects, gain and bias
-    /// applied.
+    /// `ln1.hook_normalized` `[batch, tokens, d]`: after LayerNorm's gain and bias, before the gain
+    /// of an RMSNorm.
     AttentionNorm,
+    /// `attn.hook_in` `[batch, tokens, d]`: what the attention projects, every gain applied (a name
+    /// of ours; with LayerNorm the same as `ln1.hook_normalized`).
+    AttentionInput,
     /// `attn.hook_q` `[batch, tokens, h·s]`: queries as projected.
     Query,
     /// `attn.hook_k` `[batch, tokens, k·s]`: keys as projected.
@@ -39,8 +42,12 @@ pub enum Site {
     /// `hook_mlp_in` `[batch, tokens, d]`: what the MLP's norm reads; a replacement leaves the
     /// residual stream as it is.
     MlpIn,
-    /// `ln2.hook_normalized` `[batch, tokens, d]`: what the MLP projects, gain and bias applied.
+    /// `ln2.hook_normalized` `[batch, tokens, d]`: after LayerNorm's gain and bias, before the gain
+    /// of an RMSNorm.
     MlpNorm,
+    /// `mlp.hook_in` `[batch, tokens, d]`: what the MLP projects, every gain applied (a name of
+    /// ours; with LayerNorm the same as `ln2.hook_normalized`).
+    MlpInput,
     /// `mlp.hook_pre` `[batch, tokens, m]`: before the non-linearity.
     MlpPre,
     /// `mlp.hook_pre_linear` `[batch, tokens, m]`: the factor of a gated MLP.
@@ -51,7 +58,8 @@ pub enum Site {
     MlpOut,
     /// `hook_resid_post` `[batch, tokens, d]`: the residual stream after a block.
     ResidPost,
-    /// `ln_final.hook_normalized` `[batch, tokens, d]`: what the unembedding reads.
+    /// `ln_final.hook_normalized` `[batch, tokens, d]`: what the unembedding reads, before the gain
+    /// of an RMSNorm.
     FinalNorm,
     /// `hook_logits` `[batch, tokens, v]`.
     Logits,
@@ -65,6 +73,7 @@ const BEFORE: &[(Site, &str)] = &[
 const IN_BLOCK: &[(Site, &str)] = &[
     (Site::ResidPre, "hook_resid_pre"),
     (Site::AttentionNorm, "ln1.hook_normalized"),
+    (Site::AttentionInput, "attn.hook_in"),
     (Site::Query, "attn.hook_q"),
     (Site::Key, "attn.hook_k"),
     (Site::Value, "attn.hook_v"),
@@ -76,6 +85,7 @@ const IN_BLOCK: &[(Site, &str)] = &[
     (Site::ResidMid, "hook_resid_mid"),
     (Site::MlpIn, "hook_mlp_in"),
     (Site::MlpNorm, "ln2.hook_normalized"),
+    (Site::MlpInput, "mlp.hook_in"),
     (Site::MlpPre, "mlp.hook_pre"),
     (Site::MlpPreLinear, "mlp.hook_pre_linear"),
     (Site::MlpPost, "mlp.hook_post"),

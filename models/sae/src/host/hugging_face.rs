@@ -46,8 +46,10 @@ impl LanguageModelConfig {
                     MODEL_TYPES.iter().map(|(name, _)| *name),
                 )
             })?;
-        // A null says the same as no field at all.
-        let given = fields.into_iter().filter(|(_, value)| !value.is_null());
+        // A null says the same as no field at all, but for Gemma's caps, which it turns off.
+        let given = fields
+            .into_iter()
+            .filter(|(name, value)| !value.is_null() || name.ends_with("_softcapping"));
         let fields = Value::Object(given.collect());
         let config = match architecture {
             Architecture::Gpt2 => read::<Gpt2>(fields)?.config()?,
@@ -230,8 +232,15 @@ struct Llama {
     use_sliding_window: bool,
     sliding_window: Option<usize>,
     query_pre_attn_scalar: Option<f64>,
-    attn_logit_softcapping: Option<f64>,
-    final_logit_softcapping: Option<f64>,
+    #[serde(default, deserialize_with = "given")]
+    attn_logit_softcapping: Option<Option<f64>>,
+    #[serde(default, deserialize_with = "given")]
+    final_logit_softcapping: Option<Option<f64>>,
+}
+
+/// A field that is there, if only to say null.
+fn given<'de, D: serde::Deserializer<'de>>(field: D) -> Result<Option<Option<f64>>, D::Error> {
+    Option::deserialize(field).map(Some)
 }
 
 impl Llama {
@@ -292,8 +301,8 @@ impl Llama {
         }
         Ok(LanguageModelConfig {
             query_scale: Some(self.query_pre_attn_scalar.unwrap_or(256.0)),
-            attention_softcap: self.attn_logit_softcapping,
-            logit_softcap: self.final_logit_softcapping,
+            attention_softcap: self.attn_logit_softcapping.unwrap_or(Some(50.0)),
+            logit_softcap: self.final_logit_softcapping.unwrap_or(Some(30.0)),
             window: Some(self.sliding_window.unwrap_or(4096)),
             ..config
         })

@@ -41,15 +41,28 @@ impl Norm {
 
     /// `[.., size]` to the same shape.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let gain = self.gain.val();
+        self.scale(self.normalize(x))
+    }
+
+    /// What TransformerLens calls normalised: LayerNorm with gain and bias, RMSNorm before its gain.
+    pub(crate) fn normalize<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         match &self.bias {
-            Some(bias) => layer_norm(x, gain, bias.val(), self.epsilon),
+            Some(bias) => layer_norm(x, self.gain.val(), bias.val(), self.epsilon),
             None => {
-                let gain = if self.from_one { gain + 1.0 } else { gain };
                 let square = x.clone().square().mean_dim(D - 1);
-                x * (square + self.epsilon).sqrt().recip() * gain.unsqueeze()
+                x * (square + self.epsilon).sqrt().recip()
             }
         }
+    }
+
+    /// What is left to do after [`normalize`](Self::normalize): the gain of an RMSNorm.
+    pub(crate) fn scale<const D: usize>(&self, normalized: Tensor<D>) -> Tensor<D> {
+        if self.bias.is_some() {
+            return normalized;
+        }
+        let gain = self.gain.val();
+        let gain = if self.from_one { gain + 1.0 } else { gain };
+        normalized * gain.unsqueeze()
     }
 }
 

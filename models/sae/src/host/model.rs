@@ -179,10 +179,12 @@ impl LanguageModel {
             | Site::PositionEmbed
             | Site::ResidPre
             | Site::AttentionNorm
+            | Site::AttentionInput
             | Site::AttentionOut
             | Site::ResidMid
             | Site::MlpIn
             | Site::MlpNorm
+            | Site::MlpInput
             | Site::MlpOut
             | Site::ResidPost
             | Site::FinalNorm => config.hidden,
@@ -227,8 +229,9 @@ impl LanguageModel {
         for (layer, block) in self.blocks.iter().enumerate().skip(first) {
             x = block.forward(x, rotation.as_ref(), layer, hooks)?;
         }
-        let x = self.final_norm.forward(x);
+        let x = self.final_norm.normalize(x);
         let x = hooks.at(HookPoint::model(Site::FinalNorm), x)?;
+        let x = self.final_norm.scale(x);
         let logits = match &self.head {
             Some(head) => project(head, x),
             None => transformer::linear(x, self.embedding.val().transpose(), None),

@@ -105,9 +105,13 @@ impl PAnnealState {
                 self.recent.pop_front();
             }
         }
-        if self.done >= plan.updates || step != plan.update_step(self.done) {
-            return;
+        // Several updates may fall on one step.
+        while self.done < plan.updates && step >= plan.update_step(self.done) {
+            self.update(plan);
         }
+    }
+
+    fn update(&mut self, plan: &PAnneal) {
         if self.next_p.is_some() {
             let [old, new] = self
                 .recent

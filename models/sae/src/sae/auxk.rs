@@ -2,6 +2,7 @@
 //! 2406.04093, appendix A.2), in the conventions of five code bases.
 
 use super::{
+    codes::Scaling,
     model::SparseAutoencoder,
     objective::{mask, total_variance},
 };
@@ -42,12 +43,32 @@ pub enum Convention {
     OldSparsify,
 }
 
+impl Convention {
+    /// Whether the batch at hand counts when latents are held to be dead.
+    pub(crate) fn counts_the_batch(self) -> bool {
+        matches!(self, Self::OpenAi | Self::DictionaryLearning)
+    }
+
+    /// Whether a latent is dead after more than the given time, rather than from it on.
+    pub(crate) fn is_strict(self) -> bool {
+        self != Self::DictionaryLearning
+    }
+
+    /// What an activation has to exceed to count as one.
+    pub(crate) fn fired_above(self) -> f32 {
+        match self {
+            Self::OpenAi => 1e-3,
+            _ => 0.0,
+        }
+    }
+}
+
 impl AuxK {
-    /// The usual weight 1/32 and number of latents.
+    /// The usual weight 1/32 and number of latents: 256 in OpenAI's code, d / 2 in the others.
     pub fn new(convention: Convention) -> Self {
         Self {
             convention,
-            k: None,
+            k: (convention == Convention::OpenAi).then_some(256),
             coefficient: 1.0 / 32.0,
         }
     }
@@ -80,6 +101,16 @@ impl AuxK {
     }
 }
 
+/// What the living latents leave over.
+pub(crate) struct Residual<'a> {
+    /// x' `[rows, d_out]`.
+    pub reconstruction: &'a Tensor<2>,
+    /// What it should be.
+    pub target: &'a Tensor<2>,
+    /// The normalisation of the input that x' undid.
+    pub scaling: Option<&'a Scaling>,
+}
+
 /// The term before its coefficient `[1]`; `None` without a dead latent.
 ///
 /// `input` `[rows, d]` is what the encoder multiplies, `scores` `[rows, latents]` the
@@ -90,8 +121,7 @@ pub(crate) fn auxiliary_loss(
     input: &Tensor<2>,
     scores: &Tensor<2>,
     dead: &[bool],
-    reconstruction: &Tensor<2>,
-    target: &Tensor<2>,
+    residual: Residual,
 ) -> Option<Tensor<1>> {
     let count = dead.iter().filter(|&&dead| dead).count();
     let d = sae.config().d_in;
@@ -129,10 +159,17 @@ pub(crate) fn auxiliary_loss(
     let sum = weighted_rows(values, sae.decoder.val(), &pattern);
     let bias = sae.b_dec.val().unsqueeze::<2>();
     let few = (count as f64 / (d / 2).max(1) as f64).min(1.0);
-    let (x, x_hat) = (target.clone(), reconstruction.clone());
+    let (x, x_hat) = (residual.target.clone(), residual.reconstruction.clone());
+    let scaling = residual.scaling;
     Some(match config.convention {
         Convention::OpenAi => {
-            let residual = x - x_hat.detach() + bias.clone().detach();
+            // All of it in normalised units.
+            let left = x - x_hat.detach();
+            let left = match scaling {
+                Some(Scaling { scale, .. }) => left / scale.clone(),
+                None => left,
+            };
+            let residual = left + bias.clone().detach();
             let mean = residual.clone().mean_dim(0);
             let error = (sum + bias - residual.clone()).square().mean();
             finite(error / (mean - residual).square().mean())
@@ -144,7 +181,9 @@ pub(crate) fn auxiliary_loss(
         Convention::SaeLens => {
             let residual = (x - x_hat).detach();
             let rows = residual.dims()[0] as f64;
-            (sum + bias - residual).square().sum() * (few / rows)
+            // As every decoding, this one undoes the normalisation.
+            let decoded = sae.undo(sum + bias, scaling);
+            (decoded - residual).square().sum() * (few / rows)
         }
         Convention::Sparsify => {
             let residual = (x.clone() - x_hat).detach();

@@ -95,11 +95,11 @@ pub enum ThresholdRule {
         rate: f64,
     },
     /// dictionary_learning's BatchTopK: set to the smallest positive activation of the batch first,
-    /// then averaged with decay `beta`, from step `start` on.
+    /// then averaged with decay `beta`, after step `start`.
     SetThenAverage {
         /// The decay, 0.999.
         beta: f64,
-        /// The first step that counts, 1000.
+        /// The last step that does not count, 1000.
         start: usize,
     },
     /// dictionary_learning's TopK: as [`SetThenAverage`](Self::SetThenAverage) with the mean over
@@ -107,7 +107,7 @@ pub enum ThresholdRule {
     RowsSetThenAverage {
         /// The decay, 0.999.
         beta: f64,
-        /// The first step that counts, 1000.
+        /// The last step that does not count, 1000.
         start: usize,
     },
 }
@@ -116,7 +116,7 @@ impl ThresholdRule {
     /// The threshold after a batch with `codes` at step `step`.
     pub fn update(&self, before: Option<f32>, codes: &Codes, step: usize) -> Option<f32> {
         let averaged = |beta: f64, start: usize, new: f64| match before {
-            before if step < start => before,
+            before if step <= start => before,
             None => Some(new as f32),
             Some(old) => Some((beta * f64::from(old) + (1.0 - beta) * new) as f32),
         };
@@ -175,16 +175,19 @@ pub enum ResampleBy {
     ErrorNorm,
 }
 
-/// ‖x - x'‖ of every row `[rows]`: what [`draw_inputs`] weighs.
+/// ‖x - x'‖ of every row `[rows]` as in training: what [`draw_inputs`] weighs.
 ///
 /// # Errors
-/// As [`SparseAutoencoder::forward`].
+/// As [`SparseAutoencoder::encode_training`]; a transcoder.
 pub fn error_norms(sae: &SparseAutoencoder, x: Tensor<2>) -> Result<Tensor<1>> {
-    let output = sae.forward(x.clone())?;
-    Ok(row_norms((x - output.reconstruction).without_autodiff()))
+    sae.refuse_transcoder()?;
+    let codes = sae.encode_training(x.clone())?;
+    let reconstruction = sae.decode(&codes)?;
+    Ok(row_norms((x - reconstruction).without_autodiff()))
 }
 
-/// `count` row numbers, drawn with replacement by the error norms `[rows]`.
+/// `count` different row numbers, drawn by the error norms `[rows]`; fewer where fewer rows have an
+/// error. Two latents that start from one input would stay the same for ever.
 ///
 /// # Errors
 /// Error norms that are not finite or all 0.
@@ -196,14 +199,8 @@ pub fn draw_inputs(norms: &[f32], count: usize, by: ResampleBy, seed: Seed) -> R
             ResampleBy::ErrorNorm => norm,
         }
     };
-    let mut total = 0.0;
-    let cumulative: Vec<f64> = norms
-        .iter()
-        .map(|&norm| {
-            total += weight(norm);
-            total
-        })
-        .collect();
+    let weights: Vec<f64> = norms.iter().map(|&norm| weight(norm)).collect();
+    let total: f64 = weights.iter().sum();
     if !(total.is_finite() && total > 0.0) {
         return Err(Error::input(
             "sum of the error weights",
@@ -211,13 +208,19 @@ pub fn draw_inputs(norms: &[f32], count: usize, by: ResampleBy, seed: Seed) -> R
             "must be finite and above 0 to resample dead latents",
         ));
     }
+    // Each row arrives after an exponential time of its rate; the first ones are the sample.
     let mut rng = seed.rng();
-    let draw = |_| {
-        let target = rng.random::<f64>() * total;
-        let place = cumulative.partition_point(|&sum| sum <= target);
-        place.min(norms.len() - 1)
-    };
-    Ok((0..count).map(draw).collect())
+    let arrivals = weights.iter().enumerate().filter_map(|(row, &weight)| {
+        let time = -(1.0 - rng.random::<f64>()).ln();
+        (weight > 0.0).then_some((time / weight, row))
+    });
+    let mut arrivals: Vec<(f64, usize)> = arrivals.collect();
+    arrivals.sort_by(|a, b| a.0.total_cmp(&b.0));
+    Ok(arrivals
+        .into_iter()
+        .take(count)
+        .map(|(_, row)| row)
+        .collect())
 }
 
 impl SparseAutoencoder {
@@ -226,11 +229,11 @@ impl SparseAutoencoder {
     /// vector of that input, its bias 0; Adam forgets its moments.
     ///
     /// `x` `[rows, d_in]` are the inputs; `drawn` holds a row number for every dead latent, the
-    /// latents in ascending order.
+    /// latents in ascending order. With fewer draws the last ones stay as they are.
     ///
     /// # Errors
-    /// A mask of another length, another number of draws than dead latents, draws out of range, a
-    /// transcoder of another output width, no living latent.
+    /// A mask of another length, more draws than dead latents, draws out of range, a transcoder, no
+    /// living latent.
     pub fn resample(
         mut self,
         adam: &mut Adam,
@@ -246,8 +249,8 @@ impl SparseAutoencoder {
             let rule = format!("must be d_sae, {}", self.config().d_sae);
             return Err(Error::input("length of the dead mask", dead.len(), rule));
         }
-        if drawn.len() != count {
-            let rule = format!("must be one per dead latent, {count}");
+        if drawn.len() > count {
+            let rule = format!("must be at most one per dead latent, {count}");
             return Err(Error::input("number of drawn inputs", drawn.len(), rule));
         }
         if let Some(&beyond) = drawn.iter().find(|&&row| row >= rows) {
@@ -258,17 +261,27 @@ impl SparseAutoencoder {
             let rule = format!("must be d_in, {d}, and the width of the output");
             return Err(Error::input("width of x", width, rule));
         }
-        if count == 0 {
+        if drawn.is_empty() {
             return Ok(self);
         }
         if count == dead.len() {
             let rule = "must leave a living latent, whose norms the new ones take";
             return Err(Error::input("dead latents", count, rule));
         }
+        // Those that a draw is left for.
+        let mut left = drawn.len();
+        let renewed: Vec<bool> = dead
+            .iter()
+            .map(|&dead| {
+                let renewed = dead && left > 0;
+                left -= usize::from(renewed);
+                renewed
+            })
+            .collect();
         let device = self.decoder.device().without_autodiff();
         // Which of the drawn inputs each latent takes; living latents take any and ignore it.
         let mut next = 0;
-        let taken: Vec<i64> = dead
+        let taken: Vec<i64> = renewed
             .iter()
             .map(|&dead| {
                 let row = drawn.get(next).copied().unwrap_or_default();
@@ -279,8 +292,11 @@ impl SparseAutoencoder {
         let taken = Tensor::<1, Int>::from_data(taken.as_slice(), &device);
         let inputs = x.without_autodiff().select(0, taken);
         let encoder = self.encoder.val().without_autodiff();
-        let column = mask(dead, &encoder).greater_elem(0.5).unsqueeze_dim::<2>(1);
-        let living = row_norms(encoder).mask_fill(column.clone().squeeze_dim::<1>(1), 0.0);
+        let alive: Tensor<1> = mask(dead, &encoder).neg() + 1.0;
+        let living = row_norms(encoder.clone()) * alive;
+        let column = mask(&renewed, &encoder)
+            .greater_elem(0.5)
+            .unsqueeze_dim::<2>(1);
         let mean_norm = living.sum() / (dead.len() - count) as f64;
         let norms = row_norms(inputs.clone()).unsqueeze_dim::<2>(1);
         let rows_of = |rows: Tensor<2>| {

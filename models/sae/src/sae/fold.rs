@@ -13,7 +13,18 @@ impl SparseAutoencoder {
     ///
     /// A selection by h · ‖W_dec‖ becomes one by h, and `rescale_by_decoder_norm` is cleared:
     /// how SAELens saves such models. Vectors of norm 0 are left alone.
-    pub fn fold_decoder_norms(mut self) -> Self {
+    ///
+    /// # Errors
+    /// A variant that selects by h itself: after the folding it would select others.
+    pub fn fold_decoder_norms(mut self) -> Result<Self> {
+        if self.config().activation.k().is_some() && !self.config().rescale_by_decoder_norm {
+            return Err(Error::input(
+                "activation",
+                self.config().activation,
+                "selects by pre-activations, which the folding of norms changes; only with \
+                 `rescale_by_decoder_norm` is it the same function",
+            ));
+        }
         let norms = self.decoder_norms().detach();
         // A latent that writes nothing keeps its scale.
         let norms = norms.clone().mask_fill(norms.lower_equal_elem(0.0), 1.0);
@@ -48,7 +59,7 @@ impl SparseAutoencoder {
             rescale_by_decoder_norm: false,
             ..self.config().clone()
         };
-        self.reconfigured(config)
+        Ok(self.reconfigured(config))
     }
 
     /// The same function of unscaled activations, for a model that was trained on activations
@@ -110,7 +121,7 @@ impl SparseAutoencoder {
     /// with decoder norms folded (how SAELens saves BatchTopK and Matryoshka models).
     ///
     /// # Errors
-    /// A variant without an estimated threshold, or one of 0, which a JumpReLU cannot have.
+    /// A variant without an estimated threshold.
     pub fn into_jump_relu(self) -> Result<Self> {
         let threshold = self.inference_threshold().ok_or_else(|| {
             Error::input(
@@ -122,10 +133,10 @@ impl SparseAutoencoder {
         let width = self.config().d_sae;
         let device = self.decoder.device();
         let folded = self.with_constant_threshold(Tensor::full([width], threshold, &device))?;
-        Ok(match folded.config().rescale_by_decoder_norm {
+        match folded.config().rescale_by_decoder_norm {
             true => folded.fold_decoder_norms(),
-            false => folded,
-        })
+            false => Ok(folded),
+        }
     }
 
     fn with_constant_threshold(mut self, threshold: Tensor<1>) -> Result<Self> {

@@ -104,6 +104,9 @@ struct Sums {
     norm_ratio: f64,
     norm: f64,
     product: f64,
+    /// Rows that differ from their batch's mean, and rows that are not 0.
+    spread_rows: f64,
+    nonzero_rows: f64,
 }
 
 impl QualityMeter {
@@ -148,11 +151,18 @@ impl QualityMeter {
             self.x_square += x_square;
             let sums = &mut self.sums;
             sums.error += error;
-            sums.per_token += 1.0 - error / spread;
-            sums.normalized += error / x_square;
+            // A row that is its batch's mean, as in a batch of one, has no spread to explain.
+            if spread > 0.0 {
+                sums.per_token += 1.0 - error / spread;
+                sums.spread_rows += 1.0;
+            }
+            if x_square > 0.0 {
+                sums.normalized += error / x_square;
+                sums.norm_ratio += (y_square / x_square).sqrt();
+                sums.nonzero_rows += 1.0;
+            }
             // PyTorch's cosine guards the norms the same way.
             sums.cosine += product / norms.max(1e-8);
-            sums.norm_ratio += (y_square / x_square).sqrt();
             sums.norm += y_square;
             sums.product += product;
         }
@@ -189,11 +199,11 @@ impl QualityMeter {
             squared_error: self.sums.error / n,
             fvu,
             explained_variance: 1.0 - fvu,
-            explained_variance_per_token: self.sums.per_token / n,
+            explained_variance_per_token: self.sums.per_token / self.sums.spread_rows,
             explained_variance_of_residual: 1.0 - residual / x_variance,
-            normalized_error: self.sums.normalized / n,
+            normalized_error: self.sums.normalized / self.sums.nonzero_rows,
             cosine: self.sums.cosine / n,
-            norm_ratio: self.sums.norm_ratio / n,
+            norm_ratio: self.sums.norm_ratio / self.sums.nonzero_rows,
             relative_bias: self.sums.norm / self.sums.product,
             density: self.counts.iter().map(|&count| count as f64 / n).collect(),
         })
@@ -233,6 +243,7 @@ pub fn quality_of(x: Tensor<2>, codes: &Codes, reconstruction: Tensor<2>) -> Res
 /// # Errors
 /// As [`SparseAutoencoder::forward`]; a transcoder.
 pub fn quality(sae: &SparseAutoencoder, x: Tensor<2>, batch: usize) -> Result<Quality> {
+    sae.refuse_transcoder()?;
     let mut meter = QualityMeter::default();
     for x in x.split(batch.max(1), 0) {
         let output = sae.forward(x.clone())?;

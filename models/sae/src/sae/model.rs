@@ -3,6 +3,7 @@
 use super::{
     codes::{Codes, Latents, Scaling},
     config::{Activation, Normalization, SaeConfig, Threshold},
+    fold::edit,
     straight_through,
 };
 use burn::{
@@ -88,7 +89,8 @@ impl SparseAutoencoder {
     /// becomes. Parameters that the variant adds are initialised, those that it lacks dropped.
     ///
     /// # Errors
-    /// What [`SaeConfig::validate`] reports, and other sizes than these weights have.
+    /// What [`SaeConfig::validate`] reports, other sizes than these weights have, thresholds of at
+    /// most 0 where their logarithms are to be stored.
     pub fn with_config(self, config: SaeConfig) -> Result<Self> {
         let sizes = |config: &SaeConfig| [config.d_in, config.d_sae, config.output()];
         if sizes(&config) != sizes(&self.config) {
@@ -99,12 +101,13 @@ impl SparseAutoencoder {
             ));
         }
         let fresh = config.init(&self.decoder.device())?;
+        let threshold = self.threshold_for(&config)?;
         Ok(Self {
             encoder: self.encoder,
             decoder: self.decoder,
             b_dec: self.b_dec,
             b_enc: fresh.b_enc.map(|new| self.b_enc.unwrap_or(new)),
-            threshold: fresh.threshold.map(|new| self.threshold.unwrap_or(new)),
+            threshold: fresh.threshold.map(|new| threshold.unwrap_or(new)),
             batch_threshold: fresh
                 .batch_threshold
                 .map(|new| self.batch_threshold.unwrap_or(new)),
@@ -112,6 +115,39 @@ impl SparseAutoencoder {
             skip: fresh.skip.map(|new| self.skip.unwrap_or(new)),
             config,
         })
+    }
+
+    /// The parameter of the thresholds as another configuration stores it.
+    fn threshold_for(&self, config: &SaeConfig) -> Result<Option<Param<Tensor<1>>>> {
+        let is_log = |config: &SaeConfig| {
+            matches!(
+                config.activation,
+                Activation::JumpRelu {
+                    threshold: Threshold::Log,
+                    ..
+                }
+            )
+        };
+        let (Some(stored), Some(theta)) = (&self.threshold, self.thresholds()) else {
+            return Ok(None);
+        };
+        let theta = theta.detach();
+        let stored = match (is_log(&self.config), is_log(config)) {
+            (false, true) => {
+                let least = theta.clone().min().into_data().convert::<f32>();
+                match least.as_slice::<f32>() {
+                    Ok([least]) if *least > 0.0 => edit(stored.clone(), |_| theta.log()),
+                    Ok([least]) => {
+                        let rule = "must be above 0 where its logarithm is stored";
+                        return Err(Error::input("the least threshold", least, rule));
+                    }
+                    _ => stored.clone(),
+                }
+            }
+            (true, false) => edit(stored.clone(), |_| theta),
+            _ => stored.clone(),
+        };
+        Ok(Some(stored))
     }
 
     /// The thresholds θ of a JumpReLU `[d_sae]`.
@@ -300,16 +336,22 @@ impl SparseAutoencoder {
                 format!("must end in d_in or in heads and head width of product d_in, {d}"),
             ));
         }
-        if self.config.output() != d {
-            return Err(Error::input(
-                "d_out",
-                self.config.output(),
-                format!("must be d_in, {d}, for a reconstruction of the input"),
-            ));
-        }
+        self.refuse_transcoder()?;
         let rows = dims.iter().product::<usize>() / d;
         let output = self.forward(x.reshape([rows, d]))?;
         Ok(output.reconstruction.reshape(dims))
+    }
+
+    /// A transcoder's output is not its input's reconstruction.
+    pub(crate) fn refuse_transcoder(&self) -> Result<()> {
+        match self.config.d_out {
+            None => Ok(()),
+            Some(width) => Err(Error::input(
+                "d_out",
+                width,
+                "is for transcoders, whose output is not their input: compare it with their target",
+            )),
+        }
     }
 
     /// What the host sees when `intervene` changes the codes of `x` `[rows, d_in]` and the error
@@ -322,6 +364,7 @@ impl SparseAutoencoder {
         x: Tensor<2>,
         intervene: impl FnOnce(Codes) -> Codes,
     ) -> Result<Tensor<2>> {
+        self.refuse_transcoder()?;
         let codes = self.encode(x.clone())?;
         let clean = self.decode(&codes)?;
         let error = (x - clean).detach();
@@ -379,6 +422,7 @@ impl SparseAutoencoder {
 
     pub(crate) fn prepare(&self, x: Tensor<2>) -> Result<Encoded> {
         check_width("x", &x, self.config.d_in)?;
+        check_finite("x", &x)?;
         let d = self.config.d_in as f64;
         let (x, scaling) = match self.config.normalization {
             Normalization::None => (x, None),
@@ -521,7 +565,7 @@ impl SparseAutoencoder {
         }
     }
 
-    fn undo(&self, out: Tensor<2>, scaling: Option<&Scaling>) -> Tensor<2> {
+    pub(crate) fn undo(&self, out: Tensor<2>, scaling: Option<&Scaling>) -> Tensor<2> {
         let Some(Scaling { mean, scale }) = scaling else {
             return out;
         };
@@ -530,6 +574,21 @@ impl SparseAutoencoder {
             Some(mean) => out + mean.clone(),
             None => out,
         }
+    }
+}
+
+/// One NaN would make every latent of its row look active.
+pub(crate) fn check_finite(what: &str, x: &Tensor<2>) -> Result<()> {
+    // 0 times a number is 0, times NaN or an infinity NaN.
+    let sum = (x.clone().without_autodiff() * 0.0).sum().into_data();
+    let sum = sum.convert::<f32>();
+    match sum.as_slice::<f32>() {
+        Ok([sum]) if sum.is_finite() => Ok(()),
+        _ => Err(Error::input(
+            what,
+            "NaN or infinite",
+            "activations must be finite",
+        )),
     }
 }
 

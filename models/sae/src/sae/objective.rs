@@ -5,8 +5,9 @@
 //! the rows of the batch, sg a constant for back-propagation.
 
 use super::{
-    auxk::AuxK,
-    config::Activation,
+    auxk::{AuxK, Convention},
+    config::{Activation, Normalization},
+    dead::DeadLatents,
     model::{SaeOutput, SparseAutoencoder, check_width},
     terms::Terms,
 };
@@ -189,6 +190,9 @@ pub struct SaeLoss {
 pub struct Situation<'a> {
     /// Which latents count as dead; none where it is `None`.
     pub dead: Option<&'a [bool]>,
+    /// How long latents have been silent before this batch, and what the batch adds: the AuxK of
+    /// OpenAI and of dictionary_learning takes those that are dead after it, in place of `dead`.
+    pub silent: Option<(&'a DeadLatents, u64)>,
     /// The factor of the sparsity coefficient during warm-up, in 0..=1; 1 where it is `None`.
     pub sparsity_scale: Option<f64>,
 }
@@ -262,6 +266,15 @@ impl ObjectiveConfig {
             auxiliary.validate()?;
             if sae.activation.k().is_none() {
                 let rule = "needs a selecting activation: TopK, BatchTopK or GroupMax";
+                return Err(Error::config(NAME, "auxiliary", auxiliary, rule));
+            }
+            let normalizes = matches!(
+                auxiliary.convention,
+                Convention::OpenAi | Convention::SaeLens
+            );
+            if !normalizes && sae.normalization != Normalization::None {
+                let rule =
+                    "belongs to code that does not normalise its input; take OpenAi or SaeLens";
                 return Err(Error::config(NAME, "auxiliary", auxiliary, rule));
             }
         }

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::activations::{Batch, Batches};
 use menagerie_core::{Error, Result, config};
-use menagerie_train::{Metrics, Procedure, Scalars, load_module, save_module};
+use menagerie_train::{Metrics, Procedure, Scalars, load_module, non_finite, save_module};
 use std::path::Path;
 
 /// What measures an autoencoder on held-out activations.
@@ -108,6 +108,10 @@ impl<B: Batches> Procedure for SaeRun<'_, B> {
             Some(evaluate) => evaluate(&self.trainer),
             None => Ok(Metrics::new()),
         }
+    }
+
+    fn non_finite(&self) -> Result<Option<(String, f64)>> {
+        non_finite(&self.trainer.sae)
     }
 
     fn save(&self, folder: &Path) -> Result<()> {

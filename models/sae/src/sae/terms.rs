@@ -1,7 +1,7 @@
 //! The terms of the objective, one after the other.
 
 use super::{
-    auxk::auxiliary_loss,
+    auxk::{Residual, auxiliary_loss},
     codes::{Codes, Latents},
     config::Activation,
     model::{Encoded, SaeOutput, SparseAutoencoder},
@@ -60,18 +60,18 @@ impl Terms<'_> {
             total = total + extra.clone();
         }
         let mut auxiliary = None;
-        if let (Some(config), Some(scores), Some(dead)) =
-            (&self.objective.auxiliary, &scores, self.situation.dead)
-        {
-            auxiliary = auxiliary_loss(
-                self.sae,
-                config,
-                &input,
-                scores,
-                dead,
-                &reconstruction,
-                &self.target,
-            );
+        let after = self.dead_after(&codes);
+        if let (Some(config), Some(scores), Some(dead)) = (
+            &self.objective.auxiliary,
+            &scores,
+            after.as_deref().or(self.situation.dead),
+        ) {
+            let residual = Residual {
+                reconstruction: &reconstruction,
+                target: &self.target,
+                scaling: codes.scaling.as_ref(),
+            };
+            auxiliary = auxiliary_loss(self.sae, config, &input, scores, dead, residual);
             if let Some(loss) = &auxiliary {
                 total = total + loss.clone() * config.coefficient;
             }
@@ -96,6 +96,18 @@ impl Terms<'_> {
             reconstruction,
         };
         Ok((loss, output))
+    }
+
+    /// The latents that are dead after a batch with these codes, where the auxiliary term asks for
+    /// them.
+    fn dead_after(&self, codes: &Codes) -> Option<Vec<bool>> {
+        let (silent, amount) = self.situation.silent?;
+        let auxiliary = self.objective.auxiliary?;
+        auxiliary.convention.counts_the_batch().then(|| {
+            let mut silent = silent.clone();
+            silent.update(codes, amount);
+            silent.mask()
+        })
     }
 
     fn scale(&self) -> f64 {

@@ -6,7 +6,8 @@ pub use super::{
     schedule::{RateSchedule, sparsity_warmup},
 };
 use super::{
-    config::SaeConfig,
+    auxk::Convention,
+    config::{Activation, SaeConfig},
     model::{SaeOutput, SparseAutoencoder},
     objective::{ObjectiveConfig, SaeLoss, Situation, Sparsity, lp_sum},
 };
@@ -63,12 +64,13 @@ pub enum Constraint {
     NormalizeForwardProjectStep,
 }
 
-/// When a latent counts as dead.
+/// When a latent counts as dead: from this time without an activation on in dictionary_learning's
+/// convention and where there is no auxiliary term, after more than it in the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DeadRule {
-    /// After this many rows without an activation, the present batch included.
+    /// In rows.
     Tokens(u64),
-    /// After this many steps.
+    /// In steps.
     Steps(u64),
 }
 
@@ -93,7 +95,7 @@ impl SaeTrainingConfig {
     /// 2e-4 / √(F / 2¹⁴) with 1,000 steps of warm-up and decay over the last fifth.
     pub fn topk(config: &SaeConfig, steps: usize) -> Self {
         let rate = 2e-4 / (config.d_sae as f64 / 16_384.0).sqrt();
-        let auxiliary = super::AuxK::new(super::Convention::DictionaryLearning);
+        let auxiliary = super::AuxK::new(Convention::DictionaryLearning);
         Self::new(
             ObjectiveConfig::new().with_auxiliary(Some(auxiliary)),
             RateSchedule::DictionaryLearning {
@@ -105,7 +107,7 @@ impl SaeTrainingConfig {
         )
         .with_constraint(Constraint::ProjectStepNormalize)
         .with_threshold(Some(match config.activation {
-            super::Activation::BatchTopK { .. } => ThresholdRule::SetThenAverage {
+            Activation::BatchTopK { .. } => ThresholdRule::SetThenAverage {
                 beta: 0.999,
                 start: 1_000.min(steps / 5),
             },
@@ -171,6 +173,13 @@ impl SaeTrainingConfig {
             if sae.d_out.is_some() {
                 return refuse("resample", &self.resample, "is for autoencoders only");
             }
+            if matches!(
+                sae.activation,
+                Activation::Gated | Activation::JumpRelu { .. }
+            ) {
+                let rule = "is for latents without gates and thresholds of their own";
+                return refuse("resample", &self.resample, rule);
+            }
         }
         if let Some(anneal) = &self.anneal {
             anneal.validate()?;
@@ -221,8 +230,15 @@ impl SaeTrainer {
             ));
         }
         let (DeadRule::Tokens(limit) | DeadRule::Steps(limit)) = config.dead;
+        let convention = config
+            .objective
+            .auxiliary
+            .map(|auxiliary| auxiliary.convention);
+        let strict = convention.is_some_and(Convention::is_strict);
+        let fired_above = convention.map_or(0.0, Convention::fired_above);
+        let limit = limit.saturating_add(strict.into());
         Ok(Self {
-            dead: DeadLatents::new(sae.config().d_sae, limit, 0.0),
+            dead: DeadLatents::new(sae.config().d_sae, limit, fired_above),
             adam: Adam::new(config.adam)?,
             anneal: config.anneal.as_ref().map(PAnneal::begin),
             threshold: sae.inference_threshold(),
@@ -268,6 +284,7 @@ impl SaeTrainer {
         let mask = self.dead.mask();
         let situation = Situation {
             dead: Some(&mask),
+            silent: Some((&self.dead, self.amount(&x))),
             sparsity_scale: Some(sparsity_warmup(step, self.config.sparsity_warmup)),
         };
         let (loss, output) = loss(&self.sae, &objective, situation)?;
@@ -325,14 +342,18 @@ impl SaeTrainer {
         Ok(())
     }
 
+    /// What a batch of inputs `x` adds to the age of a silent latent.
+    fn amount(&self, x: &Tensor<2>) -> u64 {
+        match self.config.dead {
+            DeadRule::Tokens(_) => x.dims()[0] as u64,
+            DeadRule::Steps(_) => 1,
+        }
+    }
+
     /// Everything that follows the codes of a step.
     fn after(&mut self, step: usize, x: &Tensor<2>, output: &SaeOutput) -> Result<()> {
         let codes = &output.codes;
-        let amount = match self.config.dead {
-            DeadRule::Tokens(_) => x.dims()[0] as u64,
-            DeadRule::Steps(_) => 1,
-        };
-        self.dead.update(codes, amount);
+        self.dead.update(codes, self.amount(x));
         if let Some(rule) = self.config.threshold {
             let after = rule.update(self.threshold, codes, step);
             if after != self.threshold {
@@ -376,12 +397,7 @@ impl SaeTrainer {
             DeadRule::Tokens(_) => (plan.every / 2 * x.dims()[0]) as u64,
             DeadRule::Steps(_) => (plan.every / 2) as u64,
         };
-        let silent: Vec<bool> = self
-            .dead
-            .counters()
-            .iter()
-            .map(|&age| age >= half)
-            .collect();
+        let silent: Vec<bool> = self.dead.counters().iter().map(|&age| age > half).collect();
         let count = silent.iter().filter(|&&silent| silent).count();
         if count == 0 || count == silent.len() {
             return Ok(());

@@ -429,6 +429,7 @@ fn the_vendored_auxiliary_term_pulls_dead_latents_the_wrong_way() {
     let situation = Situation {
         dead: Some(&dead),
         sparsity_scale: None,
+        ..Situation::default()
     };
     let gradient = |objective| {
         let (loss, _) = sae.loss(x.clone(), None, &objective, situation).unwrap();

@@ -9,8 +9,8 @@ use menagerie_core::Seed;
 use menagerie_sae::{
     activations::{ActivationBuffer, BufferConfig, RowSource, Rows},
     sae::{
-        Activation, AuxK, Convention, Initialization, ObjectiveConfig, SaeConfig, SaeRun, Sparsity,
-        Threshold,
+        Activation, AuxK, Convention, Initialization, ObjectiveConfig, SaeConfig, SaeRun,
+        Situation, Sparsity, Threshold,
         metrics::quality,
         objective::lp_sum,
         straight_through,
@@ -222,8 +222,8 @@ fn dead_latents_are_counted_and_resampled() {
     let (sae, adam) = (trainer.sae.clone(), &mut trainer.adam);
     let error = sae
         .clone()
-        .resample(adam, tensor(&rows), &mask, &drawn[1..], 0.2);
-    assert!(text(error).contains("must be one per dead latent"));
+        .resample(adam, tensor(&rows), &mask, &[0; 25], 0.2);
+    assert!(text(error).contains("must be at most one per dead latent"));
     let all = vec![true; 24];
     let error = sae
         .clone()
@@ -242,15 +242,62 @@ fn dead_latents_are_counted_and_resampled() {
     assert!(norms[..12].iter().all(|norm| (norm - 1.0).abs() < 1e-5));
 }
 
+fn topk_config() -> SaeTrainingConfig {
+    SaeTrainingConfig::new(ObjectiveConfig::new(), rate(1e-3))
+}
+
+#[test]
+fn the_batch_at_hand_counts_for_dead_latents_where_the_convention_says_so() {
+    let sae = trainer(Activation::topk(3), topk_config()).sae;
+    let x = tensor(&sparse_rows(2, 5)).autodiff();
+    let ages = DeadLatents::from_counters(vec![100; 24], 50, 0.0);
+    let auxiliary = |convention, situation: Situation| {
+        let objective = ObjectiveConfig::new().with_auxiliary(Some(AuxK::new(convention)));
+        let (loss, _) = sae.loss(x.clone(), None, &objective, situation).unwrap();
+        floats(loss.auxiliary.unwrap())[0]
+    };
+    let counts = sae.encode_training(x.clone()).unwrap().firing_counts();
+    let after: Vec<bool> = counts.iter().map(|&count| count == 0).collect();
+    assert!(after.contains(&false));
+    for (convention, expected) in [
+        (Convention::DictionaryLearning, &after),
+        (Convention::OpenAi, &after),
+        (Convention::Sparsify, &vec![true; 24]),
+    ] {
+        let all = [true; 24];
+        let told = auxiliary(
+            convention,
+            Situation {
+                dead: Some(&all),
+                silent: Some((&ages, 2)),
+                ..Situation::default()
+            },
+        );
+        let masked = auxiliary(
+            convention,
+            Situation {
+                dead: Some(expected),
+                ..Situation::default()
+            },
+        );
+        assert_eq!(told, masked, "{convention:?}");
+    }
+}
+
 #[test]
 fn inputs_are_drawn_by_their_error() {
-    let drawn = draw_inputs(&[0.0, 1.0, 0.0, 3.0], 4_000, ResampleBy::ErrorNorm, Seed(1)).unwrap();
-    let share = drawn.iter().filter(|&&row| row == 3).count() as f64 / 4_000.0;
+    let share_of_three = |by| {
+        let first = |seed| draw_inputs(&[0.0, 1.0, 0.0, 3.0], 1, by, Seed(seed)).unwrap();
+        (0..4_000).filter(|&seed| first(seed) == [3]).count() as f64 / 4_000.0
+    };
+    let share = share_of_three(ResampleBy::ErrorNorm);
     assert!((share - 0.75).abs() < 0.03, "{share}");
-    assert!(drawn.iter().all(|row| row % 2 == 1));
-    let squared = draw_inputs(&[1.0, 3.0], 4_000, ResampleBy::SquaredLoss, Seed(1)).unwrap();
-    let share = squared.iter().filter(|&&row| row == 1).count() as f64 / 4_000.0;
-    assert!((share - 81.0 / 82.0).abs() < 0.02, "{share}");
+    let share = share_of_three(ResampleBy::SquaredLoss);
+    assert!((share - 81.0 / 82.0).abs() < 0.01, "{share}");
+    // No row twice, and none without an error.
+    let mut all = draw_inputs(&[0.0, 1.0, 0.0, 3.0], 9, ResampleBy::ErrorNorm, Seed(1)).unwrap();
+    all.sort_unstable();
+    assert_eq!(all, [1, 3]);
     assert!(text(draw_inputs(&[0.0; 3], 1, ResampleBy::ErrorNorm, Seed(1))).contains("above 0"));
 }
 

@@ -42,6 +42,7 @@ fn gated_dictionary_learning(fixture: &Fixture, device: &Device, check: &mut Che
     let situation = Situation {
         dead: None,
         sparsity_scale: Some(warmup),
+        ..Situation::default()
     };
     let (sae, loss, output) = run(fixture, device, check, &config, &map, &objective, situation)?;
     let x = fixture.input::<2>("x", device)?;
@@ -81,6 +82,7 @@ fn jumprelu_target(fixture: &Fixture, device: &Device, check: &mut Check) -> Res
     let situation = Situation {
         dead: None,
         sparsity_scale: Some(settings.warmup()),
+        ..Situation::default()
     };
     let (_, loss, output) = run(fixture, device, check, &config, &map, &objective, situation)?;
     check.output("l0", output.codes.l0())?;
@@ -118,10 +120,14 @@ fn topk_dictionary_learning(fixture: &Fixture, device: &Device, check: &mut Chec
         .with_coefficient(settings.auxk_alpha.unwrap_or(1.0 / 32.0));
     auxiliary.k = settings.top_k_aux;
     let objective = ObjectiveConfig::new().with_auxiliary(Some(auxiliary));
-    let mask = dead.mask();
+    // The objective itself has to find out who is dead after the batch.
+    let ages = counters(fixture, "num_tokens_since_fired", device)?;
+    let limit = settings.dead_feature_threshold.unwrap_or(10_000_000);
+    let before = DeadLatents::from_counters(ages, limit, 0.0);
+    let rows = fixture.input::<2>("x", device)?.dims()[0];
     let situation = Situation {
-        dead: Some(&mask),
-        sparsity_scale: None,
+        silent: Some((&before, rows as u64)),
+        ..Situation::default()
     };
     let (sae, loss, output, gradients) =
         run_with_gradients(fixture, device, check, &config, &map, &objective, situation)?;
@@ -150,7 +156,7 @@ fn topk_dictionary_learning(fixture: &Fixture, device: &Device, check: &mut Chec
         start: 0,
     };
     let before = scalar(fixture, "threshold")?;
-    let after = rule.update((before >= 0.0).then_some(before), &output.codes, 0);
+    let after = rule.update((before >= 0.0).then_some(before), &output.codes, 1);
     check.output_data("threshold_after", single(after.unwrap_or_default().into()))?;
     let threshold = fixture.input_data("threshold_for_inference")?.clone();
     let threshold = threshold
@@ -180,6 +186,7 @@ fn batchtopk_dictionary_learning(
     let situation = Situation {
         dead: Some(&mask),
         sparsity_scale: None,
+        ..Situation::default()
     };
     let (sae, loss, output) = run(fixture, device, check, &config, &map, &objective, situation)?;
     check.output("feature_acts", output.codes.to_dense())?;
@@ -196,7 +203,7 @@ fn batchtopk_dictionary_learning(
         Some(before) => before,
         None => scalar(fixture, "threshold")?,
     };
-    let after = rule.update((before >= 0.0).then_some(before), &output.codes, 0);
+    let after = rule.update((before >= 0.0).then_some(before), &output.codes, 1);
     let after = after.ok_or_else(|| missing("threshold"))?;
     check.output_data("threshold_after", single(after.into()))?;
     let x = fixture.input::<2>("x", device)?;
@@ -235,6 +242,7 @@ fn matryoshka_dictionary_learning(
     let situation = Situation {
         dead: Some(&mask),
         sparsity_scale: None,
+        ..Situation::default()
     };
     let (_, loss, output) = run(fixture, device, check, &config, &map, &objective, situation)?;
     check.output("feature_acts", output.codes.to_dense())?;

@@ -102,6 +102,7 @@ fn forward_and_loss(fixture: &Fixture, device: &Device, check: &mut Check) -> Re
     let situation = Situation {
         dead: Some(&mask),
         sparsity_scale: None,
+        ..Situation::default()
     };
     let x = fixture.input::<2>("x", &autodiff)?;
     let (loss, _) = sae.loss(x, g, &training.objective(), situation)?;

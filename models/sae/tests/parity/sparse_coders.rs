@@ -55,6 +55,7 @@ fn topk_openai(fixture: &Fixture, device: &Device, check: &mut Check) -> Result<
     let situation = Situation {
         dead: Some(&mask),
         sparsity_scale: None,
+        ..Situation::default()
     };
     let autodiff = device.clone().autodiff();
     let x = fixture.input::<2>("x_normalised", &autodiff)?;
@@ -95,6 +96,7 @@ fn sparsify(fixture: &Fixture, device: &Device, check: &mut Check) -> Result<()>
     let situation = Situation {
         dead: dead.as_deref(),
         sparsity_scale: None,
+        ..Situation::default()
     };
     let (sae, loss, output) = run(fixture, device, check, &config, &map, &objective, situation)?;
     check.output("fvu", loss.reconstruction)?;

@@ -102,6 +102,7 @@ fn check_gradient(
     let situation = Situation {
         dead: None,
         sparsity_scale: Some(scale),
+        ..Situation::default()
     };
     let (loss, _) = trainer.sae.loss(x, None, objective, situation)?;
     check.gradients(&trainer.sae, &loss.total.backward(), map)

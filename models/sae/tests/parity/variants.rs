@@ -250,6 +250,7 @@ fn jumprelu_saelens(fixture: &Fixture, device: &Device, check: &mut Check) -> Re
     let situation = Situation {
         dead: dead.as_deref(),
         sparsity_scale: None,
+        ..Situation::default()
     };
     let (sae, loss, output) = run(fixture, device, check, &config, &map, &objective, situation)?;
     let x = fixture.input::<2>("x", device)?;
@@ -270,7 +271,7 @@ fn jumprelu_saelens(fixture: &Fixture, device: &Device, check: &mut Check) -> Re
 
 /// The weights as SAELens saves them.
 fn check_folded(check: &mut Check, sae: SparseAutoencoder) -> Result<()> {
-    let folded = sae.fold_decoder_norms();
+    let folded = sae.fold_decoder_norms()?;
     check.output("folded.W_enc", folded.encoder.val().transpose())?;
     check.output("folded.W_dec", folded.decoder.val())?;
     let bias = folded.b_enc.as_ref().ok_or_else(|| missing("b_enc"))?;
@@ -288,6 +289,7 @@ fn topk_saelens(fixture: &Fixture, device: &Device, check: &mut Check) -> Result
     let situation = Situation {
         dead: dead.as_deref(),
         sparsity_scale: None,
+        ..Situation::default()
     };
     let (sae, loss, output) = run(fixture, device, check, &config, &map, &objective, situation)?;
     let x = fixture.input::<2>("x", device)?;
@@ -320,6 +322,7 @@ fn matryoshka_saelens(fixture: &Fixture, device: &Device, check: &mut Check) -> 
     let situation = Situation {
         dead: dead.as_deref(),
         sparsity_scale: None,
+        ..Situation::default()
     };
     let (sae, loss, output) = run(fixture, device, check, &config, &map, &objective, situation)?;
     check.output("feature_acts", output.codes.to_dense())?;
@@ -476,7 +479,7 @@ fn normalisation(fixture: &Fixture, device: &Device, check: &mut Check) -> Resul
         let bias = sae.b_enc.as_ref().ok_or_else(|| missing("b_enc"))?;
         check.output(&format!("{name}.b_enc"), bias.val())
     };
-    let folded = sae.clone().fold_decoder_norms();
+    let folded = sae.clone().fold_decoder_norms()?;
     parts(check, "folded_norm", &folded)?;
     let output = folded.forward(x.clone())?;
     check.output("folded_norm.feature_acts", output.codes.to_dense())?;

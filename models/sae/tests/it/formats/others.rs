@@ -60,7 +60,7 @@ fn sparsify_round_trips_and_refuses_what_it_cannot_say() {
             false => assert_eq!(hooks, (Some("blocks.3.hook_mlp_out"), None)),
             true => assert_eq!(
                 hooks,
-                (Some("blocks.3.hook_mlp_in"), Some("blocks.3.hook_mlp_out"))
+                (Some("blocks.3.mlp.hook_in"), Some("blocks.3.hook_mlp_out"))
             ),
         }
     }
