@@ -48,6 +48,7 @@ mod schedule;
 pub mod straight_through;
 mod terms;
 pub mod training;
+mod variant;
 pub mod weights;
 
 pub use auxk::{AuxK, Convention};
