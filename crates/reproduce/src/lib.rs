@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 pub const RECIPES: &[Recipe] = &[
     cluster::prototype_net::RECIPE,
     mae::color_mae::RECIPE,
+    mae::dmae::RECIPE,
     mae::mae_base::RECIPE,
     mae::videomae_v2::RECIPE,
     representation::qlae::RECIPE,

@@ -8,6 +8,8 @@ use menagerie_train::{Procedure, Supervised, initialise};
 
 #[path = "mae/color_mae.rs"]
 mod color_mae;
+#[path = "mae/dmae.rs"]
+mod dmae;
 
 fn main() {
     divan::main();

@@ -2,5 +2,6 @@
 
 pub mod color_mae;
 mod common;
+pub mod dmae;
 pub mod mae_base;
 pub mod videomae_v2;

@@ -51,3 +51,65 @@ pub mod weights;
 pub use config::{Distance, DmaeConfig, Projection};
 pub use model::{Dmae, DmaeLoss, ProjectionHead, Teacher};
 pub use training::{DistillationBatch, distillation, fine_tuning};
+
+use menagerie_core::{Claim, Figure, Gate, System};
+
+/// What the paper claims. Figures are those of its abstract and of the official repository.
+pub const SYSTEM: System = System {
+    slug: "dmae",
+    title: "Masked Autoencoders Enable Efficient Knowledge Distillers",
+    family: "mae",
+    summary: "Distils a large masked autoencoder into a small one on the visible patches, by features of a middle block",
+    paper: "arXiv:2208.12256",
+    paper_url: "https://arxiv.org/abs/2208.12256",
+    code_url: Some("https://github.com/UCSC-VLAA/DMAE"),
+    claims: &[
+        Claim {
+            id: "distillation",
+            text: "Distilling a pre-trained teacher makes a better student than pre-training it alone for as many steps.",
+            figures: &[
+                Figure {
+                    name: "ViT-L to ViT-B, 100 epochs, fine-tuned, ImageNet top-1, %",
+                    value: 84.0,
+                    verified: true,
+                },
+                Figure {
+                    name: "ViT-B distilled from a fine-tuned ViT-L, ImageNet top-1, %",
+                    value: 82.8,
+                    verified: true,
+                },
+            ],
+            gate: Gate::Decided,
+        },
+        Claim {
+            id: "middle-features",
+            text: "Features from about three quarters of the depth, at the distance L1, are the right target.",
+            figures: &[],
+            gate: Gate::Reported,
+        },
+        Claim {
+            id: "extreme-masking",
+            text: "The student stands extreme mask ratios.",
+            figures: &[
+                Figure {
+                    name: "95 % masked, fine-tuned, ImageNet top-1, %",
+                    value: 83.6,
+                    verified: true,
+                },
+                Figure {
+                    name: "98 % masked, fine-tuned, ImageNet top-1, %",
+                    value: 82.4,
+                    verified: true,
+                },
+            ],
+            gate: Gate::Decided,
+        },
+        Claim {
+            id: "partial-teacher",
+            text: "The teacher runs on few patches and only as far as the aligned block, so that distillation is cheap.",
+            figures: &[],
+            gate: Gate::Reported,
+        },
+    ],
+    hub_ids: &[],
+};
