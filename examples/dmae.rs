@@ -31,8 +31,7 @@ fn batch(set: &ImageSet, indices: Vec<usize>, device: &Device) -> Result<Tensor<
 
 #[allow(clippy::print_stdout)]
 fn main() -> anyhow::Result<()> {
-    let device = Device::default().autodiff();
-    let train = fashion_mnist(Split::Train)?;
+    let (device, train) = (Device::default().autodiff(), fashion_mnist(Split::Train)?);
     let mae = |dim: usize, depth: usize| {
         let encoder = VitConfig::new(28, 4, dim, depth, 4).with_channels(1);
         MaeConfig::new(encoder, DecoderConfig::new(32, 1, 4)).with_norm_pix_loss(false)
@@ -61,10 +60,8 @@ fn main() -> anyhow::Result<()> {
     println!("teacher: {}", summary.train);
     let encoder = procedure.trained()?.encoder;
     drop(procedure);
-
     let partial = config.teacher(encoder)?;
-    let (all, run) = (teacher.encoder.depth, partial.config().depth);
-    println!("of its {all} blocks {run} run");
+    println!("blocks that run: {}", partial.config().depth);
     let model = initialise(&device, Seed(2), || config.init(&device))?;
     let optimiser = PretrainingConfig::new().optimizer(&model)?;
     let batches = |step: usize, device: &Device| {
