@@ -23,8 +23,8 @@ impl ColorMaeConfig {
     /// its own noise.
     ///
     /// # Errors
-    /// What [`validate`](Self::validate) and [`NoiseBank::open`] report; [`Error::Input`] where the
-    /// grid does not fit into a file's noise.
+    /// What [`validate`](Self::validate) and [`NoiseBank::open`] report;
+    /// [`Error::Input`](menagerie_core::Error::Input) where the grid does not fit into a file's noise.
     pub fn masks(&self, seed: Seed) -> Result<RunMasks> {
         self.validate()?;
         let (grid, ratio) = (self.mae.encoder.grid(), self.mae.mask_ratio);
