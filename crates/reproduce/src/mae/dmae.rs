@@ -508,7 +508,7 @@ mod tests {
         }
         let report = present::report(&context(true), &experiment, &results).unwrap();
         report.write(dir.path()).unwrap();
-        assert!(report.summary().contains("makes a better student"));
+        assert!(report.summary().contains("What the teacher costs in a step"));
         let error = all(&experiment, &context(false)).err().unwrap();
         assert!(format!("{error:#}").contains("already holds a run"));
     }
