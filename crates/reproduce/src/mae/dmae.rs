@@ -508,7 +508,11 @@ mod tests {
         }
         let report = present::report(&context(true), &experiment, &results).unwrap();
         report.write(dir.path()).unwrap();
-        assert!(report.summary().contains("What the teacher costs in a step"));
+        assert!(
+            report
+                .summary()
+                .contains("What the teacher costs in a step")
+        );
         let error = all(&experiment, &context(false)).err().unwrap();
         assert!(format!("{error:#}").contains("already holds a run"));
     }
