@@ -6,6 +6,7 @@ use burn::tensor::{Device, Distribution, Tensor};
 use divan::{Bencher, black_box};
 use menagerie_nn::block::{conv_norm_leaky_relu, conv_transpose_leaky_relu_norm};
 use menagerie_nn::conv::{Padding, conv_transpose2d, conv2d};
+use menagerie_nn::group_norm::group_norm_silu;
 use menagerie_nn::norm::{instance_norm_leaky_relu, leaky_relu_instance_norm};
 use menagerie_nn::{transformer, vit::BlockConfig};
 
@@ -33,6 +34,22 @@ const DECODER: [Shape; 5] = [
     (128, [64, 32], 32, 4, 2),
     (128, [32, 32], 64, 3, 1),
     (128, [32, 3], 64, 3, 1),
+];
+
+/// Of diffusion U-Nets: small ones in training, published ones on one image.
+const UNET: [Shape; 12] = [
+    (64, [32, 32], 16, 3, 1),
+    (64, [96, 64], 16, 3, 1),
+    (64, [64, 64], 8, 3, 1),
+    (64, [128, 64], 8, 3, 1),
+    (64, [128, 64], 8, 1, 1),
+    (64, [64, 64], 4, 3, 1),
+    (1, [32, 32], 32, 3, 1),
+    (1, [64, 64], 16, 3, 1),
+    (1, [256, 256], 128, 3, 1),
+    (1, [512, 512], 32, 3, 1),
+    (1, [2048, 1024], 16, 1, 1),
+    (1, [1024, 1024], 8, 3, 1),
 ];
 
 const NORM: [Shape; 3] = [
@@ -78,6 +95,36 @@ fn convolution<const TRACKED: bool>(bencher: Bencher, shape: Shape) {
         [batch, inputs, side, side],
         weight,
         |x, w| conv2d(x, w[0].clone(), None, [stride; 2], Padding::symmetric(1)),
+    );
+}
+
+#[divan::bench(args = UNET, consts = [false, true], sample_count = 5, sample_size = 1)]
+fn unet_convolution<const TRACKED: bool>(bencher: Bencher, shape: Shape) {
+    let (batch, [inputs, outputs], side, kernel, stride) = shape;
+    let weight = |device: &Device| vec![random([outputs, inputs, kernel, kernel], device)];
+    let padding = Padding::symmetric(kernel / 2);
+    run(
+        bencher,
+        TRACKED,
+        [batch, inputs, side, side],
+        weight,
+        |x, w| conv2d(x, w[0].clone(), None, [stride; 2], padding),
+    );
+}
+
+#[divan::bench(args = UNET, consts = [false, true], sample_count = 5, sample_size = 1)]
+fn unet_norm<const TRACKED: bool>(bencher: Bencher, shape: Shape) {
+    let (batch, [channels, _], side, ..) = shape;
+    let gains = |device: &Device| vec![random([channels, 1, 1, 1], device); 2];
+    run(
+        bencher,
+        TRACKED,
+        [batch, channels, side, side],
+        gains,
+        |x, g| {
+            let [gain, shift] = [0, 1].map(|i: usize| g[i].clone().reshape([channels]));
+            group_norm_silu(x, 32, (gain, shift), None, 1e-5)
+        },
     );
 }
 

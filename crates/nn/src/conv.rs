@@ -17,6 +17,7 @@
 
 use burn::config::Config;
 use burn::module::{Initializer, Module, Param};
+use burn::tensor::activation::leaky_relu;
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
 use burn::tensor::{Device, Tensor, module};
 
@@ -107,17 +108,54 @@ pub fn conv2d(
     stride: [usize; 2],
     padding: Padding,
 ) -> Tensor<4> {
+    convolve(x, weight, bias, stride, padding, 1.0)
+}
+
+/// [`conv2d`], then a leaky ReLU with this slope, above 0, for negative values: one operation, whose
+/// gradient keeps nothing but the result.
+///
+/// # Panics
+/// As [`conv2d`] does, and if the slope is not above 0.
+pub fn conv2d_leaky_relu(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    stride: [usize; 2],
+    padding: Padding,
+    slope: f64,
+) -> Tensor<4> {
+    assert!(slope > 0.0, "leaky ReLU: slope {slope}");
+    convolve(x, weight, bias, stride, padding, slope)
+}
+
+/// A slope of 1 is no activation.
+fn convolve(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    stride: [usize; 2],
+    padding: Padding,
+    slope: f64,
+) -> Tensor<4> {
     let outputs = check_conv2d(x.dims(), weight.dims(), stride, padding);
     if let Some(bias) = &bias {
         assert_eq!(bias.dims(), [outputs], "conv2d: shape of the bias");
     }
     #[cfg(feature = "flex")]
     if let Some(y) =
-        crate::flex::conv::convolution(false, [&x, &weight], bias.as_ref(), stride, padding)
+        crate::flex::conv::convolution(false, [&x, &weight], bias.as_ref(), stride, padding, slope)
     {
         return y;
     }
-    plain::conv2d(x, weight, bias, stride, padding)
+    activate(plain::conv2d(x, weight, bias, stride, padding), slope)
+}
+
+fn activate(y: Tensor<4>, slope: f64) -> Tensor<4> {
+    if slope == 1.0 {
+        y
+    } else {
+        leaky_relu(y, slope)
+    }
 }
 
 /// 2-D transposed convolution: the adjoint of [`conv2d`] with the same weight, stride and padding,
@@ -137,6 +175,35 @@ pub fn conv_transpose2d(
     stride: [usize; 2],
     padding: Padding,
 ) -> Tensor<4> {
+    convolve_transpose(x, weight, bias, stride, padding, 1.0)
+}
+
+/// [`conv_transpose2d`], then a leaky ReLU with this slope, above 0, for negative values: one
+/// operation, whose gradient keeps nothing but the result.
+///
+/// # Panics
+/// As [`conv_transpose2d`] does, and if the slope is not above 0.
+pub fn conv_transpose2d_leaky_relu(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    stride: [usize; 2],
+    padding: Padding,
+    slope: f64,
+) -> Tensor<4> {
+    assert!(slope > 0.0, "leaky ReLU: slope {slope}");
+    convolve_transpose(x, weight, bias, stride, padding, slope)
+}
+
+/// A slope of 1 is no activation.
+fn convolve_transpose(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    stride: [usize; 2],
+    padding: Padding,
+    slope: f64,
+) -> Tensor<4> {
     let outputs = check_conv_transpose2d(x.dims(), weight.dims(), stride, padding);
     if let Some(bias) = &bias {
         assert_eq!(
@@ -147,11 +214,14 @@ pub fn conv_transpose2d(
     }
     #[cfg(feature = "flex")]
     if let Some(y) =
-        crate::flex::conv::convolution(true, [&x, &weight], bias.as_ref(), stride, padding)
+        crate::flex::conv::convolution(true, [&x, &weight], bias.as_ref(), stride, padding, slope)
     {
         return y;
     }
-    plain::conv_transpose2d(x, weight, bias, stride, padding)
+    activate(
+        plain::conv_transpose2d(x, weight, bias, stride, padding),
+        slope,
+    )
 }
 
 /// Checks what [`conv2d`] is handed and returns its output channels.
@@ -325,12 +395,25 @@ impl Conv2d {
     /// # Panics
     /// As [`conv2d`] does.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let padding = Padding {
+        let bias = self.bias.as_ref().map(Param::val);
+        conv2d(x, self.weight.val(), bias, self.stride, self.padding())
+    }
+
+    /// [`conv2d_leaky_relu`] of `x`, `[batch, in, height, width]`.
+    ///
+    /// # Panics
+    /// As [`conv2d_leaky_relu`] does.
+    pub fn forward_leaky_relu(&self, x: Tensor<4>, slope: f64) -> Tensor<4> {
+        let bias = self.bias.as_ref().map(Param::val);
+        let padding = self.padding();
+        conv2d_leaky_relu(x, self.weight.val(), bias, self.stride, padding, slope)
+    }
+
+    fn padding(&self) -> Padding {
+        Padding {
             before: self.before,
             after: self.after,
-        };
-        let bias = self.bias.as_ref().map(Param::val);
-        conv2d(x, self.weight.val(), bias, self.stride, padding)
+        }
     }
 }
 
@@ -352,11 +435,24 @@ impl ConvTranspose2d {
     /// # Panics
     /// As [`conv_transpose2d`] does.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let padding = Padding {
+        let bias = self.bias.as_ref().map(Param::val);
+        conv_transpose2d(x, self.weight.val(), bias, self.stride, self.padding())
+    }
+
+    /// [`conv_transpose2d_leaky_relu`] of `x`, `[batch, in, height, width]`.
+    ///
+    /// # Panics
+    /// As [`conv_transpose2d_leaky_relu`] does.
+    pub fn forward_leaky_relu(&self, x: Tensor<4>, slope: f64) -> Tensor<4> {
+        let bias = self.bias.as_ref().map(Param::val);
+        let padding = self.padding();
+        conv_transpose2d_leaky_relu(x, self.weight.val(), bias, self.stride, padding, slope)
+    }
+
+    fn padding(&self) -> Padding {
+        Padding {
             before: self.before,
             after: self.after,
-        };
-        let bias = self.bias.as_ref().map(Param::val);
-        conv_transpose2d(x, self.weight.val(), bias, self.stride, padding)
+        }
     }
 }

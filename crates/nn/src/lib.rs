@@ -3,10 +3,22 @@
 //! | module | holds |
 //! | --- | --- |
 //! | [`adam`] | the update of Adam in one pass over memory |
+//! | [`classification`] | smoothed targets, their cross-entropy, accuracy |
+//! | [`clustering`] | k-means and k-means++ over points in memory or in a file; scores of a clustering |
 //! | [`conv`] | 2-D convolution and its adjoint, the transposed convolution, with separate padding on all four sides |
+//! | [`conv1d`] | 1-D convolution and its adjoint: stride, dilation, groups, a leaky ReLU before it |
+//! | [`depthwise`] | depth-wise convolution of tokens on a grid |
+//! | [`diffusion`] | noise schedules, the forward process, DDPM and DDIM, losses |
+//! | [`group_norm`] | group normalisation, alone and with modulation and SiLU |
+//! | [`mix`] | mixup and CutMix |
+//! | [`noise`] | normal numbers that are the same on every device |
 //! | [`norm`] | instance normalisation, alone and with its neighbours |
+//! | [`regression`] | least squares and ridge regression in closed form |
+//! | [`resample`] | maps at twice and at half their size |
 //! | [`block`] | convolution, instance normalisation and activation as one operation |
+//! | [`pointwise`] | tanh and the mean squared error in one pass over memory |
 //! | [`sparse`] | top-k selection, and products of sparse codes with the rows of a dictionary |
+//! | [`stft`] | magnitudes of the short-time Fourier transform |
 //! | [`transformer`] | linear layers, layer normalisation, GELU, causal attention, cross-entropy |
 //! | [`vit`] | the parts of vision transformers: blocks, patches, masks, positions |
 //!
@@ -16,9 +28,21 @@
 
 pub mod adam;
 pub mod block;
+pub mod classification;
+pub mod clustering;
 pub mod conv;
+pub mod conv1d;
+pub mod depthwise;
+pub mod diffusion;
+pub mod group_norm;
+pub mod mix;
+pub mod noise;
 pub mod norm;
+pub mod pointwise;
+pub mod regression;
+pub mod resample;
 pub mod sparse;
+pub mod stft;
 pub mod transformer;
 pub mod vit;
 
@@ -26,5 +50,6 @@ pub mod vit;
 mod flex;
 #[cfg(feature = "flex")]
 mod kernel;
+mod level;
 #[cfg(feature = "flex")]
 mod memory;

@@ -63,6 +63,7 @@ impl<const N: usize> Kernel<N> for Block {
             geometry: g,
             adjoint,
             tables,
+            ..
         } = &self.convolution;
         let shape = self.shape(&inputs[2..]);
         let weight = values(&inputs[1]);
@@ -96,6 +97,7 @@ impl<const N: usize> Kernel<N> for Block {
             geometry: g,
             adjoint,
             tables,
+            ..
         } = &self.convolution;
         let shape = self.shape(&inputs[2..]);
         let weight = values(&inputs[1]);

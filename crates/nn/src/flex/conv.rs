@@ -2,9 +2,11 @@
 
 use super::{Kernel, run, values};
 use crate::conv::Padding;
-use crate::kernel::conv::{Gather, Geometry, STRIP, adjoint, forward};
+use crate::kernel::conv::{After, Gather, Geometry, adjoint, forward};
 use crate::kernel::micro::Level;
 use crate::kernel::norm::channel_sums;
+use crate::kernel::one_tap::product;
+use crate::kernel::pointwise::leaky_gradient;
 use crate::kernel::weight::{self, WeightGradient};
 use crate::memory::Buffer;
 use burn::backend::TensorMetadata;
@@ -18,6 +20,8 @@ pub(super) struct Convolution {
     pub geometry: Geometry,
     pub adjoint: bool,
     pub tables: Arc<Tables>,
+    /// Of the leaky ReLU that follows; 1 for none.
+    pub slope: f32,
 }
 
 /// The offset tables of all passes.
@@ -31,7 +35,7 @@ pub(super) struct Tables {
 impl Tables {
     fn new(geometry: &Geometry) -> Option<Arc<Self>> {
         Some(Arc::new(Self {
-            forward: Gather::forward(geometry, STRIP)?,
+            forward: Gather::forward(geometry)?,
             adjoint: Gather::adjoint(geometry)?,
             weight: WeightGradient::new(geometry)?,
         }))
@@ -76,53 +80,81 @@ impl Convolution {
             geometry,
             adjoint,
             tables: Tables::new(&geometry)?,
+            slope: 1.0,
         })
     }
 
     /// From the convolution's input to its output, or back.
-    fn pass(
-        &self,
-        back: bool,
-        from: &FlexTensor,
-        weight: &FlexTensor,
-        bias: Option<&FlexTensor>,
-    ) -> FlexTensor {
-        let (g, level, bias) = (&self.geometry, Level::detect(), bias.map(values));
+    fn pass(&self, back: bool, from: &FlexTensor, weight: &FlexTensor, after: After) -> FlexTensor {
+        let (g, level) = (&self.geometry, Level::detect());
         let (from, weight) = (values(from), values(weight));
-        if back {
-            let mut out = Buffer::new(g.batch * g.inputs * g.input_pixels());
-            adjoint(level, &self.tables.adjoint, g, from, weight, bias, &mut out);
-            out.into_tensor([g.batch, g.inputs, g.input[0], g.input[1]])
+        let shape = match back {
+            true => [g.batch, g.inputs, g.input[0], g.input[1]],
+            false => [g.batch, g.outputs, g.output[0], g.output[1]],
+        };
+        let mut out = Buffer::new(shape.iter().product());
+        if g.is_large_product() {
+            product(level, g, back, from, weight, after, &mut out);
+        } else if back {
+            adjoint(
+                level,
+                &self.tables.adjoint,
+                g,
+                from,
+                weight,
+                after,
+                &mut out,
+            );
         } else {
-            let mut out = Buffer::new(g.batch * g.outputs * g.output_pixels());
-            forward(level, &self.tables.forward, g, from, weight, bias, &mut out);
-            out.into_tensor([g.batch, g.outputs, g.output[0], g.output[1]])
+            forward(
+                level,
+                &self.tables.forward,
+                g,
+                from,
+                weight,
+                after,
+                &mut out,
+            );
         }
+        out.into_tensor(shape)
     }
 }
 
 impl<const N: usize> Kernel<N> for Convolution {
-    type Saved = ();
+    /// The output where an activation follows: its signs decide the gradient.
+    type Saved = Option<FlexTensor>;
 
-    fn forward(&self, inputs: &[FlexTensor; N], _keep: bool) -> (FlexTensor, ()) {
-        let output = self.pass(self.adjoint, &inputs[0], &inputs[1], inputs.get(2));
-        (output, ())
+    fn forward(&self, inputs: &[FlexTensor; N], keep: bool) -> (FlexTensor, Self::Saved) {
+        let after = After {
+            bias: inputs.get(2).map(values),
+            slope: self.slope,
+        };
+        let output = self.pass(self.adjoint, &inputs[0], &inputs[1], after);
+        let saved = (keep && self.slope != 1.0).then(|| output.clone());
+        (output, saved)
     }
 
     fn backward(
         &self,
         inputs: &[FlexTensor; N],
-        (): (),
+        saved: Self::Saved,
         gradient: &FlexTensor,
         wanted: [bool; N],
     ) -> [Option<FlexTensor>; N] {
         let (g, level) = (&self.geometry, Level::detect());
+        let before = saved.map(|output| {
+            let mut before = Buffer::new(values(gradient).len());
+            let (y, dy) = (values(&output), values(gradient));
+            leaky_gradient(level, self.slope, y, dy, &mut before);
+            before.into_tensor(gradient.shape())
+        });
+        let gradient = before.as_ref().unwrap_or(gradient);
         std::array::from_fn(|input| {
             if !wanted[input] {
                 return None;
             }
             Some(match input {
-                0 => self.pass(!self.adjoint, gradient, &inputs[1], None),
+                0 => self.pass(!self.adjoint, gradient, &inputs[1], After::NOTHING),
                 1 => {
                     let [x, dy] = match self.adjoint {
                         false => [values(&inputs[0]), values(gradient)],
@@ -143,16 +175,20 @@ impl<const N: usize> Kernel<N> for Convolution {
     }
 }
 
-/// [`crate::conv::conv2d`] or, with `adjoint`, [`crate::conv::conv_transpose2d`]; `None` where the
-/// kernels do not apply.
+/// [`crate::conv::conv2d`] or, with `adjoint`, [`crate::conv::conv_transpose2d`], then a leaky ReLU
+/// with this slope, which 1 leaves out; `None` where the kernels do not apply.
 pub(crate) fn convolution(
     adjoint: bool,
     [x, weight]: [&Tensor<4>; 2],
     bias: Option<&Tensor<1>>,
     stride: [usize; 2],
     padding: Padding,
+    slope: f64,
 ) -> Option<Tensor<4>> {
-    let kernel = Convolution::new(adjoint, [x, weight], stride, padding)?;
+    let kernel = Convolution {
+        slope: slope as f32,
+        ..Convolution::new(adjoint, [x, weight], stride, padding)?
+    };
     let [x, weight] = [x, weight].map(|tensor| tensor.clone().into_dispatch());
     match bias {
         Some(bias) => run(&kernel, [x, weight, bias.clone().into_dispatch()]),
@@ -168,7 +204,7 @@ mod tests {
     fn applies(device: &Device, dtype: DType) -> bool {
         let zeros = |dims| Tensor::<4>::zeros(dims, (device, dtype));
         let maps = [&zeros([2, 3, 4, 4]), &zeros([5, 3, 3, 3])];
-        convolution(false, maps, None, [1, 1], Padding::NONE).is_some()
+        convolution(false, maps, None, [1, 1], Padding::NONE, 1.0).is_some()
     }
 
     #[test]

@@ -3,8 +3,14 @@
 pub(crate) mod adam;
 pub(crate) mod block;
 pub(crate) mod conv;
+pub(crate) mod conv1d;
+pub(crate) mod depthwise;
+pub(crate) mod group_norm;
 pub(crate) mod norm;
+pub(crate) mod pointwise;
+pub(crate) mod resample;
 pub(crate) mod sparse;
+pub(crate) mod stft;
 pub(crate) mod transformer;
 
 use burn::backend::autodiff::NodeId;

@@ -2,7 +2,7 @@
 //! writes, the other finds in the cache. Backward the normalisation's gradient feeds both
 //! gradients of the convolution in the same way.
 
-use super::conv::{Gather, Packed};
+use super::conv::{After, Gather, Packed};
 use super::micro::Level;
 use super::norm::{Gain, Norm, backward_plane, forward_plane};
 use super::weight::WeightGradient;
@@ -38,7 +38,15 @@ impl Shape<'_> {
     ) {
         gather.pad(x, padded);
         let samples = x.len() / self.sizes[0];
-        gather.run(self.level, samples, padded, packed, None, sums, maps);
+        gather.run(
+            self.level,
+            samples,
+            padded,
+            packed,
+            After::NOTHING,
+            sums,
+            maps,
+        );
         let planes = maps
             .chunks_exact(self.pixels())
             .zip(out.chunks_exact_mut(self.pixels()));
@@ -198,7 +206,15 @@ pub(crate) fn backward(
                 for (dmaps, dx) in groups.zip(dx.chunks_mut(gather.group * before)) {
                     gather.pad(dmaps, padded);
                     let samples = dmaps.len() / after;
-                    gather.run(shape.level, samples, padded, packed, None, strip, dx);
+                    gather.run(
+                        shape.level,
+                        samples,
+                        padded,
+                        packed,
+                        After::NOTHING,
+                        strip,
+                        dx,
+                    );
                 }
             }
         });

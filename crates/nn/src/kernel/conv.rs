@@ -1,13 +1,23 @@
 //! The convolution and its adjoint: both gather from a padded image.
 
-use super::layout::{lanes, pad, panels, transpose};
+mod shared;
+
+use super::layout::{Panel, lanes, pad, panels, transpose};
 use super::micro::{LANES, Level, Product, product};
 use super::with_scratch;
 use crate::conv::Padding;
+use crate::memory::Buffer;
 use rayon::prelude::*;
 
 /// Output pixels that are computed before they are written: their sums stay in the L1 cache.
-pub(crate) const STRIP: usize = 64;
+const STRIP: usize = 64;
+
+/// The same where the weights of a panel do not stay in the L2 cache: so many pixels share each
+/// transfer.
+const WIDE_STRIP: usize = 256;
+
+/// Weights of a panel that do.
+const CACHED: usize = 1 << 15;
 
 /// Taps per round, so that their weights stay in the L1 cache while a strip passes over them.
 const DEPTH: usize = 128;
@@ -36,9 +46,50 @@ impl Geometry {
         self.output[0] * self.output[1]
     }
 
+    /// Whether this is a product at every pixel, and of a matrix that is worth packing.
+    pub(crate) fn is_large_product(&self) -> bool {
+        const LARGE: usize = 1 << 16;
+        self.kernel == [1, 1]
+            && self.stride == [1, 1]
+            && self.padding == Padding::NONE
+            && self.inputs * self.outputs >= LARGE
+    }
+
     /// Taps of one output value: input channels times kernel positions.
     pub(crate) fn depth(&self) -> usize {
         self.inputs * self.kernel[0] * self.kernel[1]
+    }
+}
+
+/// What happens to every value of the result.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct After<'a> {
+    /// Added, one number per channel.
+    pub bias: Option<&'a [f32]>,
+    /// Then negative values are multiplied with this; 1 leaves them.
+    pub slope: f32,
+}
+
+impl After<'_> {
+    /// Nothing.
+    pub(crate) const NOTHING: Self = Self {
+        bias: None,
+        slope: 1.0,
+    };
+
+    pub(crate) fn apply(&self, channel: usize, values: &mut [f32]) {
+        if self.bias.is_none() && self.slope == 1.0 {
+            return;
+        }
+        let bias = self.bias.map_or(0.0, |bias| bias[channel]);
+        if self.slope == 1.0 {
+            values.iter_mut().for_each(|value| *value += bias);
+        } else {
+            for value in values {
+                let sum = *value + bias;
+                *value = if sum > 0.0 { sum } else { sum * self.slope };
+            }
+        }
     }
 }
 
@@ -84,9 +135,13 @@ pub(crate) struct Gather {
 }
 
 impl Gather {
-    /// The forward convolution, in strips of about `strip` output pixels. `None` where offsets
-    /// would not fit 32 bits.
-    pub(crate) fn forward(g: &Geometry, strip: usize) -> Option<Self> {
+    /// The forward convolution. `None` where offsets would not fit 32 bits.
+    pub(crate) fn forward(g: &Geometry) -> Option<Self> {
+        Self::forward_in(g, strip(g.depth()))
+    }
+
+    /// [`Self::forward`] in strips of about `strip` output pixels.
+    pub(crate) fn forward_in(g: &Geometry, strip: usize) -> Option<Self> {
         let [kh, kw] = g.kernel;
         let padded: [usize; 2] =
             std::array::from_fn(|axis| (g.output[axis] - 1) * g.stride[axis] + g.kernel[axis]);
@@ -118,7 +173,8 @@ impl Gather {
     /// every `stride`-th kernel position, which ones depends on its coordinates modulo the stride:
     /// its phase.
     pub(crate) fn adjoint(g: &Geometry) -> Option<Self> {
-        let strip = STRIP * (g.stride[0] * g.stride[1]).min(4);
+        let [kh, kw] = g.kernel;
+        let strip = strip(g.outputs * kh * kw) * (g.stride[0] * g.stride[1]).min(4);
         let margin: [usize; 2] =
             std::array::from_fn(|axis| g.kernel[axis].saturating_sub(1) / g.stride[axis]);
         let before = g.padding.before;
@@ -235,41 +291,23 @@ impl Gather {
         samples: usize,
         padded: &[f32],
         weights: &Packed,
-        bias: Option<&[f32]>,
+        after: After,
         sums: &mut [f32],
         out: &mut [f32],
     ) {
         let mut dest = Vec::new();
         for strip in &self.strips {
             for (index, panel) in panels(weights.channels).enumerate() {
-                for (phase, (places, taps)) in strip.phases.iter().zip(&self.taps).enumerate() {
-                    // A partial group holds a prefix of every phase.
-                    let count = places.rows.len() * samples / self.group;
-                    dest.clear();
-                    dest.extend(
-                        places.pixels[..count]
-                            .iter()
-                            .map(|p| p * panel.lanes as u32),
-                    );
-                    let w = weights.panel(phase, index, taps.len());
-                    let mut first = 0;
-                    loop {
-                        let last = taps.len().min(first + DEPTH);
-                        let step = Product {
-                            x: padded,
-                            w: &w[first * panel.lanes..],
-                            rows: &places.rows[..count],
-                            taps: &taps[first..last],
-                            dest: &dest,
-                            accumulate: first > 0,
-                        };
-                        product(level, sums, &step, panel.lanes);
-                        first = last;
-                        if first == taps.len() {
-                            break;
-                        }
-                    }
-                }
+                self.sum(
+                    level,
+                    samples,
+                    padded,
+                    weights,
+                    strip,
+                    (index, panel),
+                    &mut dest,
+                    sums,
+                );
                 let mut from = 0;
                 for segment in strip.segments.iter().filter(|s| s.sample < samples) {
                     let plane = segment.sample * weights.channels + panel.first;
@@ -277,15 +315,53 @@ impl Gather {
                     let size = [segment.len, panel.channels];
                     let sums = &sums[from * panel.lanes..];
                     transpose(level, sums, panel.lanes, to, self.target_pixels, size);
-                    if let Some(bias) = bias {
-                        let planes = to.chunks_mut(self.target_pixels);
-                        for (to, bias) in planes.zip(&bias[panel.first..][..panel.channels]) {
-                            to[..segment.len]
-                                .iter_mut()
-                                .for_each(|value| *value += bias);
-                        }
+                    let planes = to.chunks_mut(self.target_pixels);
+                    for (channel, to) in planes.take(panel.channels).enumerate() {
+                        after.apply(panel.first + channel, &mut to[..segment.len]);
                     }
                     from += segment.len;
+                }
+            }
+        }
+    }
+
+    /// The sums of one strip and one panel of channels, pixels first.
+    fn sum(
+        &self,
+        level: Level,
+        samples: usize,
+        padded: &[f32],
+        weights: &Packed,
+        strip: &Strip,
+        (index, panel): (usize, Panel),
+        dest: &mut Vec<u32>,
+        sums: &mut [f32],
+    ) {
+        for (phase, (places, taps)) in strip.phases.iter().zip(&self.taps).enumerate() {
+            // A partial group holds a prefix of every phase.
+            let count = places.rows.len() * samples / self.group;
+            dest.clear();
+            dest.extend(
+                places.pixels[..count]
+                    .iter()
+                    .map(|p| p * panel.lanes as u32),
+            );
+            let w = weights.panel(phase, index, taps.len());
+            let mut first = 0;
+            loop {
+                let last = taps.len().min(first + DEPTH);
+                let step = Product {
+                    x: padded,
+                    w: &w[first * panel.lanes..],
+                    rows: &places.rows[..count],
+                    taps: &taps[first..last],
+                    dest,
+                    accumulate: first > 0,
+                };
+                product(level, sums, &step, panel.lanes);
+                first = last;
+                if first == taps.len() {
+                    break;
                 }
             }
         }
@@ -304,6 +380,15 @@ fn phases(g: &Geometry) -> impl Iterator<Item = (Vec<usize>, Vec<usize>)> {
     })
 }
 
+/// Pixels of a strip whose values are sums over `depth` taps.
+fn strip(depth: usize) -> usize {
+    if depth * LANES > CACHED {
+        WIDE_STRIP
+    } else {
+        STRIP
+    }
+}
+
 /// How many samples make a group: one, or as many small ones as fill a strip.
 fn group(batch: usize, pixels: usize, strip: usize) -> usize {
     strip.div_ceil(pixels).min(batch).max(1)
@@ -312,19 +397,18 @@ fn group(batch: usize, pixels: usize, strip: usize) -> usize {
 /// Weights in panels of output lanes, `[phase][panel][tap][lane]`.
 pub(crate) struct Packed {
     channels: usize,
-    phases: Vec<Vec<f32>>,
+    phases: Vec<Buffer>,
 }
 
 impl Packed {
     /// For [`Gather::forward`]: `weight` is `[out, in, kernel height, kernel width]`.
     pub(crate) fn forward(level: Level, g: &Geometry, weight: &[f32]) -> Self {
         let depth = g.depth();
-        let mut packed = vec![0.0; depth * lanes(g.outputs)];
-        for panel in panels(g.outputs) {
+        let mut packed = Buffer::new(depth * lanes(g.outputs));
+        pack_panels(g.outputs, depth, &mut packed, |panel, to| {
             let from = &weight[panel.first * depth..];
-            let to = &mut packed[panel.first * depth..];
             transpose(level, from, depth, to, panel.lanes, [panel.channels, depth]);
-        }
+        });
         Self {
             channels: g.outputs,
             phases: vec![packed],
@@ -336,9 +420,9 @@ impl Packed {
         let [kh, kw] = g.kernel;
         let pack = |(positions_y, positions_x): (Vec<usize>, Vec<usize>)| {
             let depth = g.outputs * positions_y.len() * positions_x.len();
-            let mut packed = vec![0.0; depth * lanes(g.inputs)];
-            for panel in panels(g.inputs) {
-                let mut rows = packed[panel.first * depth..].chunks_exact_mut(panel.lanes);
+            let mut packed = Buffer::new(depth * lanes(g.inputs));
+            pack_panels(g.inputs, depth, &mut packed, |panel, to| {
+                let mut rows = to.chunks_exact_mut(panel.lanes);
                 for output in 0..g.outputs {
                     let from = &weight[(output * g.inputs + panel.first) * kh * kw..];
                     for y in &positions_y {
@@ -350,7 +434,7 @@ impl Packed {
                         }
                     }
                 }
-            }
+            });
             packed
         };
         Self {
@@ -364,35 +448,57 @@ impl Packed {
     }
 }
 
-/// `out = conv2d(x, weight) + bias`.
+/// Fills the panels of `channels` channels, `[depth][lanes]` each, by `fill`; lanes without a channel
+/// become zero.
+fn pack_panels(
+    channels: usize,
+    depth: usize,
+    packed: &mut [f32],
+    fill: impl Fn(Panel, &mut [f32]) + Sync,
+) {
+    if depth == 0 {
+        return;
+    }
+    let all: Vec<Panel> = panels(channels).collect();
+    let each = packed.par_chunks_mut(LANES * depth).zip(all);
+    each.with_min_len(super::rows::CHUNK.div_ceil(LANES * depth))
+        .for_each(|(to, panel)| {
+            if panel.channels < panel.lanes {
+                to.fill(0.0);
+            }
+            fill(panel, to);
+        });
+}
+
+/// `out = after(conv2d(x, weight))`.
 pub(crate) fn forward(
     level: Level,
     gather: &Gather,
     g: &Geometry,
     x: &[f32],
     weight: &[f32],
-    bias: Option<&[f32]>,
+    after: After,
     out: &mut [f32],
 ) {
     let packed = Packed::forward(level, g, weight);
     let sizes = [g.inputs * g.input_pixels(), g.outputs * g.output_pixels()];
-    drive(level, gather, &packed, x, bias, out, sizes);
+    drive(level, gather, &packed, x, after, out, sizes);
 }
 
-/// `out = conv_transpose2d(y, weight) + bias`, for the geometry of the convolution that this is
-/// the adjoint of.
+/// `out = after(conv_transpose2d(y, weight))`, for the geometry of the convolution that this is the
+/// adjoint of.
 pub(crate) fn adjoint(
     level: Level,
     gather: &Gather,
     g: &Geometry,
     y: &[f32],
     weight: &[f32],
-    bias: Option<&[f32]>,
+    after: After,
     out: &mut [f32],
 ) {
     let packed = Packed::adjoint(g, weight);
     let sizes = [g.outputs * g.output_pixels(), g.inputs * g.input_pixels()];
-    drive(level, gather, &packed, y, bias, out, sizes);
+    drive(level, gather, &packed, y, after, out, sizes);
 }
 
 /// Runs `gather` over all groups, where a sample has `sizes` values before and after.
@@ -401,10 +507,20 @@ fn drive(
     gather: &Gather,
     packed: &Packed,
     from: &[f32],
-    bias: Option<&[f32]>,
+    after: After,
     to: &mut [f32],
     sizes: [usize; 2],
 ) {
+    let groups = from.len().div_ceil(gather.group * sizes[0]);
+    let threads = rayon::current_num_threads();
+    if threads > 1 && groups < 2 * threads {
+        let from = from.chunks(gather.group * sizes[0]);
+        for (from, to) in from.zip(to.chunks_mut(gather.group * sizes[1])) {
+            let samples = from.len() / sizes[0];
+            gather.run_shared(level, samples, from, packed, after, to);
+        }
+        return;
+    }
     let from = from.par_chunks(gather.group * sizes[0]);
     let to = to.par_chunks_mut(gather.group * sizes[1]);
     from.zip(to).for_each(|(from, to)| {
@@ -412,7 +528,7 @@ fn drive(
             let (padded, sums) = scratch.split_at_mut(gather.padded_len());
             gather.pad(from, padded);
             let samples = from.len() / sizes[0];
-            gather.run(level, samples, padded, packed, bias, sums, to);
+            gather.run(level, samples, padded, packed, after, sums, to);
         });
     });
 }

@@ -77,51 +77,55 @@ pub(crate) fn transpose(
     }
     assert!((rows - 1) * from_stride + columns <= from.len());
     assert!((columns - 1) * to_stride + rows <= to.len());
-    // SAFETY: every index of a tile lies inside of what is asserted above.
-    let done = unsafe { tiles(level, from, from_stride, to, to_stride, [rows, columns]) };
-    for r in 0..rows {
-        let first = if r < done[0] { done[1] } else { 0 };
-        for c in first..columns {
-            to[c * to_stride + r] = from[r * from_stride + c];
-        }
-    }
-}
-
-/// Transposes the whole 16x16 tiles where there are instructions for that; returns the rows and
-/// columns that are done.
-///
-/// # Safety
-/// The slices must hold what [`transpose`] asserts.
-unsafe fn tiles(
-    level: Level,
-    from: &[f32],
-    from_stride: usize,
-    to: &mut [f32],
-    to_stride: usize,
-    [rows, columns]: [usize; 2],
-) -> [usize; 2] {
-    match level {
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => {
-            let done = [rows / 16 * 16, columns / 16 * 16];
-            for r in (0..done[0]).step_by(16) {
-                for c in (0..done[1]).step_by(16) {
-                    // SAFETY: AVX-512F was detected, the tiles lie inside of the slices.
-                    unsafe {
-                        x86::transpose16(
-                            from.as_ptr().add(r * from_stride + c),
-                            from_stride,
-                            to.as_mut_ptr().add(c * to_stride + r),
-                            to_stride,
-                        );
-                    }
+    #[cfg(target_arch = "x86_64")]
+    if level == Level::Avx2 {
+        let (whole_rows, whole_columns) = (rows / 8 * 8, columns / 8 * 8);
+        for r in (0..whole_rows).step_by(8) {
+            for c in (0..whole_columns).step_by(8) {
+                // SAFETY: AVX2 was detected; every index of a tile lies inside of what is asserted
+                // above.
+                unsafe {
+                    x86::transpose8(
+                        from.as_ptr().add(r * from_stride + c),
+                        from_stride,
+                        to.as_mut_ptr().add(c * to_stride + r),
+                        to_stride,
+                    );
                 }
             }
-            done
         }
-        _ => {
-            let _ = (from, from_stride, to, to_stride, rows, columns);
-            [0, 0]
+        for r in 0..rows {
+            let done = if r < whole_rows { whole_columns } else { 0 };
+            for c in done..columns {
+                to[c * to_stride + r] = from[r * from_stride + c];
+            }
+        }
+        return;
+    }
+    #[cfg(target_arch = "x86_64")]
+    if level == Level::Avx512 {
+        for r in (0..rows).step_by(16) {
+            for c in (0..columns).step_by(16) {
+                let tile = [16.min(rows - r), 16.min(columns - c)];
+                // SAFETY: AVX-512F was detected; every index of a tile lies inside of what is
+                // asserted above.
+                unsafe {
+                    x86::transpose16(
+                        from.as_ptr().add(r * from_stride + c),
+                        from_stride,
+                        to.as_mut_ptr().add(c * to_stride + r),
+                        to_stride,
+                        tile,
+                    );
+                }
+            }
+        }
+        return;
+    }
+    let _ = level;
+    for r in 0..rows {
+        for c in 0..columns {
+            to[c * to_stride + r] = from[r * from_stride + c];
         }
     }
 }
@@ -130,12 +134,12 @@ unsafe fn tiles(
 mod x86 {
     use std::arch::x86_64::*;
 
-    /// Transposes a 16x16 tile: four rounds of shuffles on ever larger pieces.
+    /// Transposes a tile of 8x8.
     ///
     /// # Safety
-    /// AVX-512F; both tiles must lie inside of their allocations.
-    #[target_feature(enable = "avx512f")]
-    pub(super) unsafe fn transpose16(
+    /// AVX; both tiles must lie inside of their allocations.
+    #[target_feature(enable = "avx2")]
+    pub(super) unsafe fn transpose8(
         from: *const f32,
         from_stride: usize,
         to: *mut f32,
@@ -143,9 +147,54 @@ mod x86 {
     ) {
         // SAFETY: as this function's.
         unsafe {
+            let mut r = [_mm256_setzero_ps(); 8];
+            for i in 0..8 {
+                r[i] = _mm256_loadu_ps(from.add(i * from_stride));
+            }
+            let mut t = r;
+            for i in 0..4 {
+                t[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+                t[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+            }
+            for i in 0..2 {
+                let [a, b, c, d] = [t[4 * i], t[4 * i + 1], t[4 * i + 2], t[4 * i + 3]];
+                r[4 * i] = _mm256_shuffle_ps::<0b01_00_01_00>(a, c);
+                r[4 * i + 1] = _mm256_shuffle_ps::<0b11_10_11_10>(a, c);
+                r[4 * i + 2] = _mm256_shuffle_ps::<0b01_00_01_00>(b, d);
+                r[4 * i + 3] = _mm256_shuffle_ps::<0b11_10_11_10>(b, d);
+            }
+            // `r[4 i + j]` now holds rows `4 i..4 i + 4` of columns `j` and `j + 4`.
+            for j in 0..4 {
+                t[j] = _mm256_permute2f128_ps::<0x20>(r[j], r[4 + j]);
+                t[j + 4] = _mm256_permute2f128_ps::<0x31>(r[j], r[4 + j]);
+            }
+            for i in 0..8 {
+                _mm256_storeu_ps(to.add(i * to_stride), t[i]);
+            }
+        }
+    }
+
+    /// Transposes a tile of up to 16x16: four rounds of shuffles on ever larger pieces. Nothing but
+    /// its `rows` and `columns` is read or written.
+    ///
+    /// # Safety
+    /// AVX-512F; both tiles must lie inside of their allocations, and have at most 16 rows and columns.
+    #[target_feature(enable = "avx512f")]
+    pub(super) unsafe fn transpose16(
+        from: *const f32,
+        from_stride: usize,
+        to: *mut f32,
+        to_stride: usize,
+        [rows, columns]: [usize; 2],
+    ) {
+        let lanes = |count: usize| ((1u32 << count) - 1) as __mmask16;
+        // SAFETY: as this function's.
+        unsafe {
             let mut r = [_mm512_setzero_ps(); 16];
             for i in 0..16 {
-                r[i] = _mm512_loadu_ps(from.add(i * from_stride));
+                if i < rows {
+                    r[i] = _mm512_maskz_loadu_ps(lanes(columns), from.add(i * from_stride));
+                }
             }
             let mut t = r;
             for i in 0..8 {
@@ -172,7 +221,9 @@ mod x86 {
                 t[j + 12] = _mm512_shuffle_f32x4::<0b11_01_11_01>(ab_odd, cd_odd);
             }
             for i in 0..16 {
-                _mm512_storeu_ps(to.add(i * to_stride), t[i]);
+                if i < columns {
+                    _mm512_mask_storeu_ps(to.add(i * to_stride), lanes(rows), t[i]);
+                }
             }
         }
     }
@@ -184,9 +235,17 @@ mod tests {
 
     #[test]
     fn transposition_moves_every_element() {
-        for [rows, columns] in [[16, 16], [33, 18], [1, 40], [40, 1], [15, 17], [64, 32]] {
+        for [rows, columns] in [
+            [16, 16],
+            [33, 18],
+            [1, 40],
+            [40, 1],
+            [15, 17],
+            [12, 20],
+            [64, 32],
+        ] {
             let from: Vec<f32> = (0..rows * columns).map(|i| i as f32).collect();
-            for level in [Level::Portable, Level::detect()] {
+            for level in Level::available() {
                 let mut to = vec![-1.0; rows * columns];
                 transpose(level, &from, columns, &mut to, rows, [rows, columns]);
                 for r in 0..rows {

@@ -6,6 +6,8 @@
 //! channels; for the weight gradient `j` and `k` change places and `w` is the output's gradient
 //! with its channels last.
 
+pub(crate) use crate::level::Level;
+
 /// Output lanes of one panel: two AVX-512 registers.
 pub(crate) const LANES: usize = 32;
 
@@ -26,55 +28,6 @@ pub(crate) struct Product<'a> {
     pub dest: &'a [u32],
     /// Whether to add to `out` rather than to replace what it holds.
     pub accumulate: bool,
-}
-
-/// The instruction set that [`product`] runs on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Level {
-    /// 512-bit vectors: AVX-512 F, BW, DQ and VL.
-    #[cfg(target_arch = "x86_64")]
-    Avx512,
-    /// 256-bit vectors with fused multiply-add.
-    #[cfg(target_arch = "x86_64")]
-    Avx2,
-    /// Whatever the compiler makes of arrays.
-    Portable,
-}
-
-impl Level {
-    /// The best level of this machine.
-    pub(crate) fn detect() -> Self {
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512bw")
-                && is_x86_feature_detected!("avx512dq")
-                && is_x86_feature_detected!("avx512vl")
-            {
-                return Self::Avx512;
-            }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                return Self::Avx2;
-            }
-        }
-        Self::Portable
-    }
-
-    /// Every level that this machine can run.
-    #[cfg(test)]
-    pub(crate) fn available() -> Vec<Self> {
-        let mut levels = vec![Self::Portable];
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                levels.push(Self::Avx2);
-            }
-            if Self::detect() == Self::Avx512 {
-                levels.push(Self::Avx512);
-            }
-        }
-        levels
-    }
 }
 
 /// Runs `p` with `lanes` (16 or 32) output lanes.
@@ -199,15 +152,22 @@ mod x86 {
     pub(super) unsafe fn avx2(out: *mut f32, p: &Product, lanes: usize) {
         // SAFETY: as this function's; `lane + 16 <= lanes`.
         unsafe {
-            for lane in (0..lanes).step_by(16) {
-                let mut j = 0;
-                while j + 6 <= p.rows.len() {
+            // All lanes of a few rows before the next ones: their `x` is in the cache then.
+            let mut j = 0;
+            while j + 6 <= p.rows.len() {
+                for lane in (0..lanes).step_by(16) {
                     tile256::<6>(out, p, j, lane, lanes);
-                    j += 6;
                 }
-                while j < p.rows.len() {
-                    tile256::<1>(out, p, j, lane, lanes);
-                    j += 1;
+                j += 6;
+            }
+            for lane in (0..lanes).step_by(16) {
+                match p.rows.len() - j {
+                    1 => tile256::<1>(out, p, j, lane, lanes),
+                    2 => tile256::<2>(out, p, j, lane, lanes),
+                    3 => tile256::<3>(out, p, j, lane, lanes),
+                    4 => tile256::<4>(out, p, j, lane, lanes),
+                    5 => tile256::<5>(out, p, j, lane, lanes),
+                    _ => (),
                 }
             }
         }

@@ -8,10 +8,11 @@
 //! The order of every sum depends on the shapes and the instruction set only, never on the number of
 //! threads.
 
+use super::layout::transpose;
 use super::micro::Level;
+use super::parts::Parts;
 use crate::memory::Buffer;
 use rayon::prelude::*;
-use std::marker::PhantomData;
 
 /// Steps of the sum between two visits of a tile of the result.
 const DEPTH: usize = 384;
@@ -70,44 +71,6 @@ fn tile(level: Level) -> [usize; 2] {
     }
 }
 
-/// Values that several threads write at disjoint places.
-#[derive(Clone, Copy)]
-struct Parts<'a> {
-    start: *mut f32,
-    len: usize,
-    values: PhantomData<&'a mut [f32]>,
-}
-
-// SAFETY: parts are handed out by an unsafe function only, whose caller sees to it that they do not
-// overlap.
-unsafe impl Send for Parts<'_> {}
-// SAFETY: as above.
-unsafe impl Sync for Parts<'_> {}
-
-impl<'a> Parts<'a> {
-    fn new(values: &'a mut [f32]) -> Self {
-        Self {
-            start: values.as_mut_ptr(),
-            len: values.len(),
-            values: PhantomData,
-        }
-    }
-
-    fn at(self, offset: usize) -> *mut f32 {
-        self.start.wrapping_add(offset)
-    }
-
-    /// `len` values from `first` on.
-    ///
-    /// # Safety
-    /// No other part with one of these values is in use.
-    unsafe fn part(self, first: usize, len: usize) -> &'a mut [f32] {
-        assert!(first <= self.len && len <= self.len - first);
-        // SAFETY: inside of the values that `new` borrows; the caller's promise.
-        unsafe { std::slice::from_raw_parts_mut(self.start.add(first), len) }
-    }
-}
-
 /// `c[i, j] = sum over k of a[i, k] b[k, j]` for `c [rows, columns]` in row order, with `depth`
 /// steps of the sum; then `finish(i, j, part)` for every part `c[i, j..]` of a row.
 ///
@@ -145,7 +108,7 @@ pub(crate) fn multiply(
     let pack = |(panel, to): (usize, &mut [f32])| {
         let first = panel * tile_rows;
         let count = tile_rows.min(rows - first);
-        pack_rows(a, [first, count], depth, tile_rows, to);
+        pack_rows(level, a, [first, count], depth, tile_rows, to);
     };
     if parallel {
         let each = packed.par_chunks_exact_mut(tile_rows * depth).enumerate();
@@ -171,6 +134,7 @@ pub(crate) fn multiply(
         for first_step in (0..depth).step_by(block) {
             let steps = block.min(depth - first_step);
             pack_columns(
+                level,
                 b,
                 [first_step, steps],
                 [first_column, width],
@@ -217,40 +181,55 @@ pub(crate) fn multiply(
 }
 
 /// Rows `first..first + count` of `a`, a column of `height` after the other, zeros below.
-fn pack_rows(a: Matrix, [first, count]: [usize; 2], depth: usize, height: usize, to: &mut [f32]) {
+fn pack_rows(
+    level: Level,
+    a: Matrix,
+    [first, count]: [usize; 2],
+    depth: usize,
+    height: usize,
+    to: &mut [f32],
+) {
     let [row, step] = a.strides;
     if count < height {
         to.fill(0.0);
     }
+    let from = &a.values[first * row..];
     if row == 1 {
-        for (k, to) in to.chunks_exact_mut(height).enumerate() {
-            to[..count].copy_from_slice(&a.values[first + k * step..][..count]);
-        }
-        return;
-    }
-    // A few cache lines of every row at a time: the panel is written as it is read.
-    const LINE: usize = 16;
-    for start in (0..depth).step_by(LINE) {
-        let steps = LINE.min(depth - start);
-        for i in 0..count {
-            let from = (first + i) * row;
-            let to = &mut to[start * height..][..steps * height];
-            if step == 1 {
-                let from = &a.values[from + start..][..steps];
-                for (to, &from) in to.chunks_exact_mut(height).zip(from) {
-                    to[i] = from;
-                }
-            } else {
+        match (count == height, height) {
+            // Of a length that the compiler knows: no call per line.
+            (true, 12) => copy_lines::<12>(from, step, to),
+            (true, 16) => copy_lines::<16>(from, step, to),
+            (true, 32) => copy_lines::<32>(from, step, to),
+            _ => {
                 for (k, to) in to.chunks_exact_mut(height).enumerate() {
-                    to[i] = a.values[from + (start + k) * step];
+                    to[..count].copy_from_slice(&from[k * step..][..count]);
                 }
             }
+        }
+    } else if step == 1 {
+        transpose(level, from, row, to, height, [count, depth]);
+    } else {
+        for (k, to) in to.chunks_exact_mut(height).take(depth).enumerate() {
+            for (i, to) in to.iter_mut().take(count).enumerate() {
+                *to = from[i * row + k * step];
+            }
+        }
+    }
+}
+
+/// Pieces of `N` values, `step` apart, one after the other.
+fn copy_lines<const N: usize>(from: &[f32], step: usize, to: &mut [f32]) {
+    let (lines, _) = to.as_chunks_mut::<N>();
+    for (k, to) in lines.iter_mut().enumerate() {
+        if let Some((line, _)) = from[k * step..].split_first_chunk::<N>() {
+            *to = *line;
         }
     }
 }
 
 /// Columns `first..first + count` of `steps` rows of `b`, in panels of `width`, zeros at the right.
 fn pack_columns(
+    level: Level,
     b: Matrix,
     [first_step, steps]: [usize; 2],
     [first, count]: [usize; 2],
@@ -267,7 +246,8 @@ fn pack_columns(
             ..b
         };
         // The panel is the transpose of a panel of rows of the transpose.
-        pack_rows(b.transposed(), [first + start, columns], steps, width, to);
+        let columns = [first + start, columns];
+        pack_rows(level, b.transposed(), columns, steps, width, to);
     }
 }
 
@@ -362,6 +342,9 @@ mod x86 {
         }
     }
 
+    /// Steps by which the right factor, which lies in the second cache, is fetched ahead.
+    const AHEAD: usize = 8;
+
     /// The first `P` of twelve rows and 32 columns, in `2 * P` registers.
     #[inline]
     #[target_feature(enable = "avx512f")]
@@ -382,6 +365,8 @@ mod x86 {
             for _ in 0..call.right.len() / 32 {
                 let first = _mm512_loadu_ps(right);
                 let second = _mm512_loadu_ps(right.add(16));
+                _mm_prefetch::<_MM_HINT_T0>(right.wrapping_add(32 * AHEAD).cast());
+                _mm_prefetch::<_MM_HINT_T0>(right.wrapping_add(32 * AHEAD + 16).cast());
                 for i in 0..P {
                     let value = _mm512_set1_ps(*left.add(i));
                     sums[i][0] = _mm512_fmadd_ps(value, first, sums[i][0]);

@@ -1,6 +1,7 @@
 //! Partial selection, and products of sparse codes with the rows of a dictionary.
 
 use super::micro::Level;
+pub(crate) use crate::level::per_level;
 use crate::memory::Buffer;
 use rayon::prelude::*;
 use std::cmp::Ordering;
@@ -143,32 +144,6 @@ fn topk_row(level: Level, x: &[f32], out: &mut [u32]) {
         *out = place;
     }
 }
-
-/// Instantiates a loop for every instruction set and calls the one of `level`.
-macro_rules! per_level {
-    ($level:expr, $body:ident ( $($name:ident : $type:ty),* ) $(-> $out:ty)?) => {{
-        #[cfg(target_arch = "x86_64")]
-        {
-            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-            unsafe fn avx512($($name: $type),*) $(-> $out)? { $body::<true>($($name),*) }
-            #[target_feature(enable = "avx2,fma")]
-            unsafe fn avx2($($name: $type),*) $(-> $out)? { $body::<true>($($name),*) }
-            // SAFETY: only `Level::detect` makes these levels, where the machine has them.
-            match $level {
-                Level::Avx512 => unsafe { avx512($($name),*) },
-                Level::Avx2 => unsafe { avx2($($name),*) },
-                Level::Portable => $body::<false>($($name),*),
-            }
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        {
-            let _ = $level;
-            $body::<false>($($name),*)
-        }
-    }};
-}
-
-pub(crate) use per_level;
 
 fn exceeds(level: Level, block: &[f32], least: f32) -> bool {
     per_level!(level, exceeds_body(block: &[f32], least: f32) -> bool)

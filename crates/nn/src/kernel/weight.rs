@@ -29,7 +29,7 @@ impl WeightGradient {
         (g.depth().checked_mul(LANES)? <= u32::MAX as usize).then_some(())?;
         Some(Self {
             g: *g,
-            gather: Gather::forward(g, STRIP)?,
+            gather: Gather::forward_in(g, STRIP)?,
             dest: [dest(LANES), dest(LANES / 2)],
         })
     }

@@ -9,7 +9,7 @@ use menagerie_core::{Error, Result};
 
 /// Where cosine attention caps the logarithm of its scale: ln 100.
 const LOG_SCALE_CAP: f64 = 4.6052;
-/// Added to nothing, but the least norm that a query or key is divided by.
+/// The least norm that a query or key is divided by.
 const NORM_FLOOR: f64 = 1e-12;
 
 /// Sizes and variants of a [`Block`].
@@ -235,8 +235,9 @@ fn directions(qkv: Tensor<3>, scale: Tensor<3>, heads: usize) -> Tensor<3> {
     let parts = qkv.reshape([batch, tokens, 3, heads, width / (3 * heads)]);
     let [q, k, v] = std::array::from_fn(|at| parts.clone().narrow(2, at, 1));
     let unit = |x: Tensor<5>| {
-        let norm = x.clone().square().sum_dim(4).sqrt().clamp_min(NORM_FLOOR);
-        x / norm
+        // The floor goes below the root, whose slope at 0 is infinite.
+        let square = x.clone().square().sum_dim(4);
+        x / square.clamp_min(NORM_FLOOR * NORM_FLOOR).sqrt()
     };
     let q = unit(q) * scale.reshape([1, 1, 1, heads, 1]);
     Tensor::cat(vec![q, unit(k), v], 2).reshape([batch, tokens, width])

@@ -1,6 +1,8 @@
 use crate::{assert_close, tensor, values};
 use burn::tensor::{DType, Device, Tensor};
-use menagerie_nn::conv::{Conv2dConfig, Padding, conv_transpose2d, conv2d};
+use menagerie_nn::conv::{
+    Conv2dConfig, Padding, conv_transpose2d, conv_transpose2d_leaky_relu, conv2d, conv2d_leaky_relu,
+};
 
 /// One convolution: batch, channels in and out, image, kernel, stride, padding.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +57,15 @@ fn cases() -> Vec<Case> {
         // Large enough for several strips and for taps in several rounds.
         case(1, [40, 3], [23, 19], [3, 3], [1, 1], one),
         case(2, [20, 70], [17, 9], [5, 3], [1, 1], pads(2, 1, 2, 1)),
+        // Enough groups for each thread to have some of its own.
+        case(8, [5, 33], [9, 8], [3, 3], [1, 1], one),
+        case(40, [6, 20], [6, 7], [3, 3], [2, 2], one),
+        // A single image of many channels, whose panels are dealt out.
+        case(1, [3, 100], [5, 4], [1, 1], [1, 1], Padding::NONE),
+        // A product of a large matrix at every pixel.
+        case(3, [250, 270], [5, 4], [1, 1], [1, 1], Padding::NONE),
+        // Weights that leave the cache.
+        case(1, [150, 20], [17, 18], [3, 3], [1, 1], one),
         // Odd sizes, uneven strides and paddings.
         case(1, [1, 1], [1, 1], [1, 1], [1, 1], Padding::NONE),
         case(1, [2, 5], [5, 3], [3, 3], [2, 1], pads(0, 2, 1, 0)),
@@ -142,6 +153,8 @@ fn convolutions_equal_the_plain_form() {
         let x = [case.batch, inputs, case.image[0], case.image[1]];
         let weight = [outputs, inputs, case.kernel[0], case.kernel[1]];
         compare(conv2d, &case, x, weight);
+        let leaky: Operation = |x, w, b, s, p| conv2d_leaky_relu(x, w, b, s, p, 0.1);
+        compare(leaky, &case, x, weight);
     }
 }
 
@@ -159,6 +172,8 @@ fn transposed_convolutions_equal_the_plain_form() {
         let x = [case.batch, inputs, image[0], image[1]];
         let weight = [inputs, outputs, case.kernel[0], case.kernel[1]];
         compare(conv_transpose2d, &case, x, weight);
+        let leaky: Operation = |x, w, b, s, p| conv_transpose2d_leaky_relu(x, w, b, s, p, 0.1);
+        compare(leaky, &case, x, weight);
     }
 }
 
@@ -251,8 +266,13 @@ fn modules_use_their_configuration() {
     let conv = config.init(&device);
     assert_eq!(conv.weight.dims(), [8, 3, 4, 4]);
     assert!(conv.bias.is_some());
-    let y = conv.forward(tensor(1, [2, 3, 10, 8], &device, DType::F32));
+    let x = tensor(1, [2, 3, 10, 8], &device, DType::F32);
+    let y = conv.forward(x.clone());
     assert_eq!(y.dims(), [2, 8, 5, 4]);
+    let activated = values(conv.forward_leaky_relu(x, 0.5));
+    for (activated, y) in activated.iter().zip(values(y.clone())) {
+        assert_eq!(*activated, if y > 0.0 { y } else { 0.5 * y });
+    }
     let transposed = Conv2dConfig::new([8, 3], [4, 4])
         .with_stride([2, 2])
         .with_padding(1)
@@ -260,7 +280,8 @@ fn modules_use_their_configuration() {
         .init_transpose(&device);
     assert_eq!(transposed.weight.dims(), [8, 3, 4, 4]);
     assert!(transposed.bias.is_none());
-    assert_eq!(transposed.forward(y).dims(), [2, 3, 10, 8]);
+    assert_eq!(transposed.forward(y.clone()).dims(), [2, 3, 10, 8]);
+    assert_eq!(transposed.forward_leaky_relu(y, 0.5).dims(), [2, 3, 10, 8]);
 }
 
 #[test]

@@ -9,9 +9,15 @@
 )]
 
 mod adam;
+mod clustering;
 mod conv;
+mod conv1d;
+mod group_norm;
 mod norm;
+mod pointwise;
+mod resample;
 mod sparse;
+mod stft;
 mod transformer;
 mod vit;
 

@@ -5,12 +5,12 @@ use menagerie_nn::conv::Padding;
 use menagerie_nn::norm::{instance_norm, instance_norm_leaky_relu, leaky_relu_instance_norm};
 
 /// A function of all leaves.
-type Body<'a> = dyn Fn(&[Tensor<4>], &[Tensor<2>], &[Tensor<1>]) -> Tensor<4> + 'a;
-type Results = Vec<(&'static str, Vec<f64>)>;
+pub(crate) type Body<'a> = dyn Fn(&[Tensor<4>], &[Tensor<2>], &[Tensor<1>]) -> Tensor<4> + 'a;
+pub(crate) type Results = Vec<(&'static str, Vec<f64>)>;
 
 /// Runs `body` with a function that makes a tracked leaf, and collects the result and the
 /// gradients of a weighted sum of it.
-fn evaluate(
+pub(crate) fn evaluate(
     device: &Device,
     dtype: DType,
     four: &[(&'static str, [usize; 4])],
@@ -56,7 +56,7 @@ fn evaluate(
     results
 }
 
-fn devices() -> [Device; 3] {
+pub(crate) fn devices() -> [Device; 3] {
     let flex = Device::flex();
     let tracked = flex.clone().autodiff();
     [flex, tracked.clone(), tracked.gradient_checkpointing()]
