@@ -110,6 +110,20 @@ impl KeyMap {
         self.permute(official, module, &[1, 0])
     }
 
+    /// `weight` and `bias` of a linear layer, PyTorch's `[outputs, inputs]` in a module's `[inputs,
+    /// outputs]`; a layer without a bias has no such key on either side.
+    pub fn linear(self, official: &str, module: &str) -> Self {
+        self.transpose(&format!("{official}.weight"), &format!("{module}.weight"))
+            .rename(&format!("{official}.bias"), &format!("{module}.bias"))
+    }
+
+    /// `weight` and `bias` under other names: norms and convolutions.
+    pub fn affine(self, official: &str, module: &str) -> Self {
+        ["weight", "bias"].iter().fold(self, |map, part| {
+            map.rename(&format!("{official}.{part}"), &format!("{module}.{part}"))
+        })
+    }
+
     /// The official tensor reversed along `flipped`, then permuted: a transposed convolution
     /// kept as the convolution it is the adjoint of.
     pub fn flip_permute(

@@ -30,8 +30,8 @@ pub enum Scalar {
 }
 
 impl StateDict {
-    /// Reads a `.safetensors`, PyTorch (`.pt`, `.pth`, `.bin`) or NumPy (`.npz`) file, told apart
-    /// by content, else by extension.
+    /// Reads a `.safetensors`, PyTorch (`.pt`, `.pth`, `.bin`) or NumPy (`.npz`, `.pickle`) file, told
+    /// apart by content, else by extension. The arrays of a pickled list are called by their numbers.
     ///
     /// Nested dictionaries of a PyTorch checkpoint are joined with dots. Where all tensors lie
     /// below one entry (`{"state_dict": {…}, "epoch": 3}`), that entry is the root; where they

@@ -8,8 +8,10 @@
 //! | [`table`] | [`Table`] and [`Cell`], with [`cells!`] for rows of mixed types |
 //! | [`stat`] | [`Stat`]: mean, standard deviation and number of runs |
 //! | [`plot`] | [`Plot`]: lines, points and mean curves with their spread, as SVG |
+//! | [`heat_map`] | [`HeatMap`]: a table of numbers as coloured cells, as SVG |
 //! | [`grid`] | [`Grid`]: labelled tiles of float images, as PNG |
 //! | [`sound`] | [`Sound`]: float samples, as WAV |
+//! | [`spectrogram`] | [`Spectrogram`]: which frequencies a sound has when, an image for a [`Grid`] |
 //!
 //! A report is three files and a folder: `report.md` for a repository's web page, `report.json`
 //! for programs, `report.html` for people (one file, nothing fetched from elsewhere), and `media/`
@@ -74,18 +76,22 @@
 mod escape;
 mod font;
 pub mod grid;
+pub mod heat_map;
 pub mod plot;
 mod render;
 pub mod report;
 pub mod sound;
+pub mod spectrogram;
 pub mod stat;
 pub mod table;
 pub mod verdict;
 
 pub use grid::Grid;
+pub use heat_map::HeatMap;
 pub use plot::Plot;
 pub use report::Report;
 pub use sound::Sound;
+pub use spectrogram::Spectrogram;
 pub use stat::Stat;
 pub use table::{Best, Cell, Table};
 pub use verdict::{Outcome, Verdict};

@@ -9,14 +9,14 @@
 //! | `settings` | an object of name and value |
 //! | `verdicts` | one object per claim: `claim`, `outcome`, `measured`, `rule`; the outcome is `met`, `not_met`, `reported` or `missing` |
 //! | `not_met` | how many outcomes are `not_met` or `missing` |
-//! | `items` | the elements in order, told apart by `kind`: `heading`, `text`, `table`, `plot`, `images`, `audio` |
+//! | `items` | the elements in order, told apart by `kind`: `heading`, `text`, `table`, `plot`, `heat_map`, `images`, `audio` |
 //! | `notes` | for every `null` that stands for a number which is not finite: a JSON pointer `at` it and the `value` as printed |
 //!
 //! Cells of tables and settings are numbers, text, `null` where nothing is known, or objects of
 //! `mean`, `sd` and `n`. Series hold `x` and `y` as arrays, a spread also `sd` and `n`; a level
 //! holds the number `y`.
 
-use crate::{Cell, Grid, Outcome, Plot, Sound, Table, Verdict, render};
+use crate::{Cell, Grid, HeatMap, Outcome, Plot, Sound, Table, Verdict, render};
 use menagerie_core::{Claim, Error, Result, System, fs};
 use std::{
     collections::BTreeMap,
@@ -44,6 +44,10 @@ pub(crate) enum Item {
     Plot {
         media: Media,
         plot: Plot,
+    },
+    HeatMap {
+        media: Media,
+        map: HeatMap,
     },
     Images {
         media: Media,
@@ -75,9 +79,10 @@ impl Media {
 impl Item {
     pub(crate) fn media(&self) -> Option<&Media> {
         match self {
-            Self::Plot { media, .. } | Self::Images { media, .. } | Self::Audio { media, .. } => {
-                Some(media)
-            }
+            Self::Plot { media, .. }
+            | Self::HeatMap { media, .. }
+            | Self::Images { media, .. }
+            | Self::Audio { media, .. } => Some(media),
             Self::Heading(_) | Self::Text(_) | Self::Table(_) => None,
         }
     }
@@ -136,6 +141,17 @@ impl Report {
     pub fn plot(&mut self, name: &str, plot: Plot) -> Result<&mut Self> {
         let media = self.media(name, "svg", plot.svg()?.into_bytes())?;
         self.items.push(Item::Plot { media, plot });
+        Ok(self)
+    }
+
+    /// Adds a heat map, also as `media/<name>.svg`.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for a name that is taken or not made of `a-z`, `0-9`, `-` and `_`, and
+    /// whatever [`HeatMap::svg`] refuses.
+    pub fn heat_map(&mut self, name: &str, map: HeatMap) -> Result<&mut Self> {
+        let media = self.media(name, "svg", map.svg()?.into_bytes())?;
+        self.items.push(Item::HeatMap { media, map });
         Ok(self)
     }
 

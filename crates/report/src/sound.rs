@@ -76,6 +76,11 @@ impl Sound {
         self.rate
     }
 
+    /// The channels' samples.
+    pub(crate) fn samples(&self) -> &[Vec<f32>] {
+        &self.channels
+    }
+
     /// Number of channels.
     pub(crate) fn width(&self) -> usize {
         self.channels.len()
@@ -98,7 +103,7 @@ impl Sound {
         (!parts.is_empty()).then(|| parts.join("; "))
     }
 
-    fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         if self.rate == 0 {
             return Err(Error::input(
                 "sampling rate of a sound",

@@ -58,6 +58,7 @@ mod progress;
 mod run;
 mod sampler;
 mod schedule;
+mod signum;
 mod supervised;
 
 pub use adam::{Adam, AdamConfig};
@@ -72,4 +73,5 @@ pub use progress::Progress;
 pub use run::{Record, Run, Split};
 pub use sampler::Sampler;
 pub use schedule::{Decay, Rates, Schedule};
+pub use signum::{Signum, SignumConfig};
 pub use supervised::{Supervised, execution_strategy, non_finite};

@@ -80,6 +80,14 @@ impl Run {
         })
     }
 
+    /// The run that is in `folder`, to read what it has logged.
+    pub fn open(folder: &Path) -> Self {
+        Self {
+            folder: folder.to_path_buf(),
+            resume: true,
+        }
+    }
+
     /// The run's folder.
     pub fn folder(&self) -> &Path {
         &self.folder

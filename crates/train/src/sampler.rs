@@ -20,6 +20,7 @@ enum Order {
     Sequential,
     Shuffled(Seed),
     Replacement(Seed),
+    Repeated(Seed, usize),
 }
 
 impl Sampler {
@@ -38,6 +39,20 @@ impl Sampler {
     /// [`Error::Input`] if `batch` or `len` is 0.
     pub fn replacement(len: usize, batch: usize, seed: Seed) -> Result<Self> {
         Self::new(len, batch, Order::Replacement(seed))
+    }
+
+    /// Repeated augmentation (Hoffer et al., arXiv:1901.09335), as DeiT samples on one device: in an
+    /// epoch's random order every example stands `repeats` times in a row, and the epoch ends after
+    /// as many draws as there are examples, so that it visits a part of them.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if `batch` is 0 or larger than `len`, or `repeats` is 0.
+    pub fn repeated(len: usize, batch: usize, repeats: usize, seed: Seed) -> Result<Self> {
+        if repeats == 0 {
+            let rule = "must be at least 1";
+            return Err(Error::input("repeats of an example", repeats, rule));
+        }
+        Self::new(len, batch, Order::Repeated(seed, repeats))
     }
 
     /// Every epoch visits the examples in order; an incomplete last batch is dropped.
@@ -85,7 +100,11 @@ impl Sampler {
                     .map(|_| rng.random_range(0..self.len))
                     .collect()
             }
-            Order::Shuffled(seed) => {
+            Order::Shuffled(seed) | Order::Repeated(seed, _) => {
+                let repeats = match self.order {
+                    Order::Repeated(_, repeats) => repeats,
+                    _ => 1,
+                };
                 if self
                     .cache
                     .as_ref()
@@ -96,7 +115,9 @@ impl Sampler {
                     self.cache = Some((epoch, order));
                 }
                 match &self.cache {
-                    Some((_, order)) => order[start..start + self.batch].to_vec(),
+                    Some((_, order)) => (start..start + self.batch)
+                        .map(|at| order[at / repeats])
+                        .collect(),
                     None => Vec::new(),
                 }
             }
@@ -137,6 +158,21 @@ mod tests {
             assert_eq!(resumed.indices(17), straight[17]);
             assert_eq!(resumed.indices(4), straight[4]);
         }
+    }
+
+    #[test]
+    fn examples_are_repeated_in_a_row() {
+        let mut sampler = Sampler::repeated(12, 6, 3, Seed(1)).unwrap();
+        let batch = sampler.indices(1);
+        assert_eq!(batch[0], batch[2]);
+        assert_eq!(batch[3], batch[5]);
+        assert_ne!(batch[0], batch[3]);
+        assert_ne!(batch, sampler.indices(0));
+        let error = Sampler::repeated(12, 6, 0, Seed(1)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "repeats of an example is 0: must be at least 1"
+        );
     }
 
     #[test]

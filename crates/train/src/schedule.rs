@@ -46,6 +46,14 @@ pub enum Decay {
         /// What it is multiplied by.
         factor: f64,
     },
+    /// A rate of its own for every epoch, as schedules that are moved once an epoch have it; the
+    /// last one stays.
+    Epochs {
+        /// Steps of an epoch.
+        length: usize,
+        /// The rate of each epoch.
+        rates: Vec<f64>,
+    },
     /// Multiplied by `factor` every step.
     Exponential {
         /// What it is multiplied by.
@@ -119,6 +127,18 @@ impl Schedule {
                     ));
                 }
             }
+            Decay::Epochs { length, rates } => {
+                if *length == 0 {
+                    return refuse("length", length, "must be at least 1");
+                }
+                if rates.is_empty() || !rates.iter().all(|rate| positive(*rate)) {
+                    return refuse(
+                        "rates",
+                        rates,
+                        "must be finite, not negative, and not empty",
+                    );
+                }
+            }
             Decay::Exponential { factor } if !positive(*factor) => {
                 return refuse("factor", *factor, "must be finite and not negative");
             }
@@ -153,6 +173,11 @@ impl Schedule {
                     .filter(|milestone| step >= **milestone)
                     .count();
                 self.peak * factor.powi(passed as i32)
+            }
+            Decay::Epochs { length, rates } => {
+                let epoch = (step - self.warmup) / (*length).max(1);
+                let rate = rates.get(epoch).or(rates.last());
+                rate.copied().unwrap_or(self.peak)
             }
             Decay::Exponential { factor } => self.peak * factor.powf((step - self.warmup) as f64),
         }
@@ -269,6 +294,21 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "Schedule.start = 2.0: must lie between 0 and the peak"
+        );
+    }
+
+    #[test]
+    fn an_epoch_keeps_its_rate() {
+        let mut schedule = Schedule::constant(1.0);
+        let rates = vec![0.5, 0.25];
+        schedule.decay = Decay::Epochs { length: 3, rates };
+        let rates: Vec<f64> = (0..8).map(|step| schedule.at(step)).collect();
+        assert_eq!(rates, [0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25, 0.25]);
+        let rates = Vec::new();
+        schedule.decay = Decay::Epochs { length: 3, rates };
+        assert_eq!(
+            schedule.validate().unwrap_err().to_string(),
+            "Schedule.rates = []: must be finite, not negative, and not empty"
         );
     }
 

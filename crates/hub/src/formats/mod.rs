@@ -1,6 +1,7 @@
 //! The file formats in which weights are published.
 
 mod numpy;
+mod pickle;
 mod pytorch;
 pub(crate) mod safetensors;
 
@@ -52,10 +53,11 @@ pub(crate) fn read(path: &Path) -> Result<(Tensors, Scalars)> {
         Some(Format::Zip) if numpy::is_npz(path)? => numpy::read(path).map(alone),
         Some(Format::Zip | Format::PyTorch) => pytorch::read(path),
         Some(Format::Npz) => numpy::read(path).map(alone),
+        Some(Format::Pickle) => pickle::read(path).map(alone),
         None => Err(Error::format(
             path,
             format!(
-                "{} bytes that begin with {head:02x?} are no weights; expected .safetensors, .pt, .pth, .bin or .npz",
+                "{} bytes that begin with {head:02x?} are no weights; expected .safetensors, .pt, .pth, .bin, .npz or .pickle",
                 std::fs::metadata(path).map_or(0, |metadata| metadata.len())
             ),
         )),
@@ -68,6 +70,7 @@ enum Format {
     Zip,
     PyTorch,
     Npz,
+    Pickle,
 }
 
 impl Format {
@@ -75,6 +78,9 @@ impl Format {
         match head {
             [b'P', b'K', 3 | 5, 4 | 6, ..] => return Some(Self::Zip),
             [_, _, _, _, _, _, _, _, b'{', ..] => return Some(Self::Safetensors),
+            [0x80, 1..=5, ..] if matches!(extension, "pickle" | "pkl") => {
+                return Some(Self::Pickle);
+            }
             // The protocol byte of a pickle stream.
             [0x80, 1..=5, ..] => return Some(Self::PyTorch),
             _ => {}

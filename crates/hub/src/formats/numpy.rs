@@ -72,6 +72,17 @@ fn parse(bytes: &[u8]) -> Result<TensorData, String> {
         .ok_or("structured elements, expected a plain numeric array")?;
     let shape = shape(value(header, "shape")?)?;
     let fortran = value(header, "fortran_order")?.starts_with("True");
+    array(descr, &shape, fortran, data)
+}
+
+/// An array of elements `descr`, e.g. `<f4`, from the bytes of its elements, column by column if
+/// `fortran`.
+pub(super) fn array(
+    descr: &str,
+    shape: &[usize],
+    fortran: bool,
+    data: &[u8],
+) -> Result<TensorData, String> {
     let (big_endian, dtype) = dtype(descr)?;
 
     let expected = shape
@@ -96,7 +107,7 @@ fn parse(bytes: &[u8]) -> Result<TensorData, String> {
         let axes: Vec<usize> = (0..shape.len()).rev().collect();
         return axes::permute(&super::tensor(data, reversed, dtype)?, &axes);
     }
-    super::tensor(data, shape, dtype)
+    super::tensor(data, shape.to_vec(), dtype)
 }
 
 /// The dictionary of a `.npy` file as text, and the bytes after it.

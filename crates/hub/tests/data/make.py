@@ -1,6 +1,7 @@
 """Writes the checkpoints and archives of this folder: python make.py <folder>."""
 
 import pathlib
+import pickle
 import sys
 
 import numpy as np
@@ -37,3 +38,23 @@ arrays = {
 }
 np.savez(folder / "arrays.npz", **arrays)
 np.savez_compressed(folder / "compressed.npz", **arrays)
+
+# Lists of arrays, as Lasagne's parameters are kept; in the second one array stands twice.
+lists = [
+    array,
+    np.asfortranarray(array),
+    array.astype(">f4"),
+    np.array([1, -2], dtype=np.int64),
+]
+(folder / "list.pickle").write_bytes(pickle.dumps(lists, protocol=3))
+nested = {"layers": (array, {"bias": np.array([0.5]), "again": array}), "epoch": 3}
+(folder / "nested.pkl").write_bytes(pickle.dumps(nested, protocol=4))
+(folder / "lone.pickle").write_bytes(pickle.dumps(np.arange(3.0), protocol=3))
+
+
+class Call:
+    def __reduce__(self):
+        return (print, ("called",))
+
+
+(folder / "call.pickle").write_bytes(pickle.dumps([Call()], protocol=3))

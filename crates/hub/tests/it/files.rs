@@ -324,7 +324,7 @@ fn what_is_no_weights_file_is_named() {
     let text = error(&page);
     assert!(text.contains("15 bytes that begin with [3c, 21,"), "{text}");
     assert!(
-        text.contains("expected .safetensors, .pt, .pth, .bin or .npz"),
+        text.contains("expected .safetensors, .pt, .pth, .bin, .npz or .pickle"),
         "{text}"
     );
     let disguised = dir.path().join("weights.pt");
@@ -332,4 +332,54 @@ fn what_is_no_weights_file_is_named() {
     assert!(error(&disguised).contains("expected a checkpoint"));
     assert!(error(dir.path()).contains("is a folder"));
     assert!(error(&dir.path().join("none.pt")).starts_with("cannot open"));
+}
+
+#[test]
+fn pickled_arrays_are_named_by_their_places() {
+    let list = StateDict::open(data("list.pickle")).unwrap();
+    let array = TensorData::from([[0f32, 1., 2.], [3., 4., 5.]]);
+    let keys: Vec<&str> = list.keys().collect();
+    assert_eq!(keys, ["0", "1", "2", "3"]);
+    // Row-major, column-major and big-endian.
+    for key in ["0", "1", "2"] {
+        assert_eq!(list.get(key), Some(&array), "{key}");
+    }
+    assert_eq!(list.get("3"), Some(&TensorData::from([1i64, -2])));
+
+    let nested = StateDict::open(data("nested.pkl")).unwrap();
+    let keys: Vec<&str> = nested.keys().collect();
+    assert_eq!(keys, ["layers.0", "layers.1.again", "layers.1.bias"]);
+    assert_eq!(nested.get("layers.1.again"), Some(&array));
+    assert_eq!(
+        nested.get("layers.1.bias"),
+        Some(&TensorData::from([0.5f64]))
+    );
+    let lone = StateDict::open(data("lone.pickle")).unwrap();
+    assert_eq!(lone.get("0"), Some(&TensorData::from([0f64, 1., 2.])));
+}
+
+#[test]
+fn pickles_that_are_no_arrays_are_refused() {
+    let text = error(&data("call.pickle"));
+    assert!(text.contains("wants to call `builtins print`"), "{text}");
+    assert!(text.ends_with("expected pickled NumPy arrays in a list, tuple or dictionary"));
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cut.pickle");
+    let whole = fs::read(data("list.pickle")).unwrap();
+    for len in 2..whole.len() {
+        fs::write(&path, &whole[..len]).unwrap();
+        assert!(error(&path).contains("cut short"), "{len}");
+    }
+    // Every byte, changed: an error or other arrays, never a panic.
+    for at in 2..whole.len() {
+        for value in [0, 0x2e, 0x62, 0xff] {
+            let mut bytes = whole.clone();
+            bytes[at] = value;
+            fs::write(&path, bytes).unwrap();
+            let _ = StateDict::open(&path);
+        }
+    }
+    fs::write(&path, b"\x80\x03]q\x00.").unwrap();
+    assert!(error(&path).contains("holds no arrays"));
 }

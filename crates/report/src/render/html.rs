@@ -4,7 +4,6 @@ use super::{caption, figures, sound_caption};
 use crate::{
     Report, Table, Verdict,
     escape::{clean, html, line},
-    plot::Plot,
     report::{Item, Media},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -98,7 +97,8 @@ fn push_item(out: &mut String, item: &Item) {
             }
         }
         Item::Table(table) => push_table(out, table),
-        Item::Plot { media, plot } => push_plot(out, media, plot),
+        Item::Plot { media, plot } => push_svg(out, media, &plot.title, plot.remark()),
+        Item::HeatMap { media, map } => push_svg(out, media, &map.title, map.remark()),
         Item::Images {
             media,
             caption: text,
@@ -126,18 +126,15 @@ fn push_item(out: &mut String, item: &Item) {
     }
 }
 
-fn push_plot(out: &mut String, media: &Media, plot: &Plot) {
+fn push_svg(out: &mut String, media: &Media, title: &str, remark: Option<String>) {
     let svg = String::from_utf8_lossy(&media.bytes);
-    let label = format!(
-        "<svg role=\"img\" aria-label=\"{}\" ",
-        html(&line(&plot.title))
-    );
+    let label = format!("<svg role=\"img\" aria-label=\"{}\" ", html(&line(title)));
     // A page knows the namespace; without its address nothing here looks like an outside link.
     let svg =
         svg.replacen("<svg ", &label, 1)
             .replacen(" xmlns=\"http://www.w3.org/2000/svg\"", "", 1);
     let svg = format!("<div class=\"scroll\">{}</div>", svg.trim_end());
-    push_figure(out, "plot", &svg, &caption("", plot.remark()));
+    push_figure(out, "plot", &svg, &caption("", remark));
 }
 
 fn push_figure(out: &mut String, class: &str, content: &str, caption: &str) {

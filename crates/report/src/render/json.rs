@@ -2,7 +2,7 @@
 //! [`report`](crate::report).
 
 use crate::{
-    Cell, Report, Stat, Table,
+    Cell, HeatMap, Report, Stat, Table,
     plot::{Axis, Data, Plot, Series},
     report::Item,
     stat::number,
@@ -106,6 +106,11 @@ impl Notes {
                 value["file"] = Value::from(media.path());
                 value
             }
+            Item::HeatMap { media, map } => {
+                let mut value = self.heat_map(map, at);
+                value["file"] = Value::from(media.path());
+                value
+            }
             Item::Images {
                 media,
                 caption,
@@ -154,6 +159,22 @@ impl Notes {
             "columns": table.columns,
             "rows": rows,
             "note": table.note,
+        })
+    }
+
+    fn heat_map(&mut self, map: &HeatMap, at: &str) -> Value {
+        let rows = map.rows.iter().enumerate().map(|(row, (label, values))| {
+            let values = self.numbers(values, &format!("{at}/rows/{row}/values"));
+            json!({ "label": label, "values": values })
+        });
+        let rows: Vec<Value> = rows.collect();
+        json!({
+            "kind": "heat_map",
+            "title": map.title,
+            "x": map.x_title,
+            "y": map.y_title,
+            "columns": map.columns,
+            "rows": rows,
         })
     }
 

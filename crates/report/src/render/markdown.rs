@@ -81,6 +81,10 @@ fn push_item(out: &mut String, item: &Item) {
             let _ = writeln!(out, "![{}]({})\n", markdown(&plot.title), media.path());
             push_caption(out, &caption("", plot.remark()));
         }
+        Item::HeatMap { media, map } => {
+            let _ = writeln!(out, "![{}]({})\n", markdown(&map.title), media.path());
+            push_caption(out, &caption("", map.remark()));
+        }
         Item::Images {
             media,
             caption: text,

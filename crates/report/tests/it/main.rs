@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 use menagerie_core::{Claim, Figure, Gate, System};
-use menagerie_report::{Best, Cell, Grid, Plot, Report, Sound, Stat, Table, Verdict, cells};
+use menagerie_report::{
+    Best, Cell, Grid, HeatMap, Plot, Report, Sound, Stat, Table, Verdict, cells,
+};
 use serde_json::{Value, json};
 use std::{fs, path::Path};
 
@@ -99,6 +101,15 @@ fn sample() -> Report {
         .level("paper", 0.05)
         .log_y();
     report.plot("loss", plot).unwrap();
+    let map = HeatMap::new(
+        format!("Accuracy {HOSTILE}"),
+        "timestep",
+        HOSTILE,
+        ["20", "90"],
+    )
+    .row("middle", [0.5, f64::NAN])
+    .row(HOSTILE, [0.25, 0.75]);
+    report.heat_map("map", map).unwrap();
     let grey = Grid::new([1, 8, 8])
         .columns(["input", "decoded"])
         .row("7", [gradient(1), gradient(1)])
@@ -156,7 +167,8 @@ fn the_json_holds_all_numbers_settings_and_verdicts() {
     assert_eq!(
         kinds,
         [
-            "heading", "text", "table", "table", "plot", "images", "images", "audio", "audio"
+            "heading", "text", "table", "table", "plot", "heat_map", "images", "images", "audio",
+            "audio"
         ]
     );
     let table = &json["items"][2];
@@ -167,13 +179,16 @@ fn the_json_holds_all_numbers_settings_and_verdicts() {
     assert_eq!(series[1]["y"], json!([0.9, null, 0.5]));
     assert_eq!(series[2]["n"], json!([3, 2]));
     assert_eq!(series[4]["y"], 0.05);
+    let map = &json["items"][5];
+    assert_eq!(map["columns"], json!(["20", "90"]));
+    assert_eq!(map["rows"][0]["values"], json!([0.5, null]));
     assert_eq!(
-        json["items"][5]["remark"],
+        json["items"][6]["remark"],
         "NaN values, drawn in magenta: 64"
     );
     // Every note points to a null.
     let notes = json["notes"].as_array().unwrap();
-    assert_eq!(notes.len(), 3);
+    assert_eq!(notes.len(), 4);
     for note in notes {
         let at = note["at"].as_str().unwrap();
         assert_eq!(json.pointer(at), Some(&Value::Null), "{at}");
@@ -199,6 +214,7 @@ fn every_media_file_of_the_report_exists_and_decodes() {
         files,
         [
             "media/loss.svg",
+            "media/map.svg",
             "media/grey.png",
             "media/colour.png",
             "media/tone.wav",
@@ -267,7 +283,7 @@ fn the_page_is_one_file_that_fetches_nothing() {
     }
     assert!(html.contains("default-src 'none'"));
     assert!(html.contains("prefers-color-scheme: dark"));
-    assert_eq!(html.matches("<svg ").count(), 1);
+    assert_eq!(html.matches("<svg ").count(), 2);
     assert_eq!(html.matches("data:image/png;base64,").count(), 2);
     assert_eq!(html.matches("data:audio/wav;base64,").count(), 2);
     // Elements are closed as often as they are opened.
@@ -400,5 +416,5 @@ fn malformed_elements_are_refused_and_leave_the_report_as_it_was() {
     assert_eq!(report.summary(), before);
     let dir = tempfile::tempdir().unwrap();
     report.write(dir.path()).unwrap();
-    assert_eq!(fs::read_dir(dir.path().join("media")).unwrap().count(), 5);
+    assert_eq!(fs::read_dir(dir.path().join("media")).unwrap().count(), 6);
 }

@@ -10,6 +10,7 @@ mod adam;
 mod adamw;
 mod learner;
 mod resume;
+mod signum;
 mod supervised;
 
 use burn::module::Module;
