@@ -1,5 +1,8 @@
 //! What each data set consists of, as plain data.
 
+mod photographs;
+mod scenes;
+
 use menagerie_core::{Error, Result};
 
 /// A data set as its distributors publish it.
@@ -78,6 +81,11 @@ pub const DATA_SETS: &[DataSet] = &[
     CIFAR_100,
     TINY_SHAKESPEARE,
     VIDEO,
+    FSDD,
+    photographs::KODAK,
+    photographs::PHOTOS,
+    OPTDIGITS,
+    scenes::LANDSAT,
 ];
 
 /// The alternatives are the uncompressed file and the same file compressed again without the
@@ -360,4 +368,73 @@ const VIDEO: DataSet = DataSet {
         ],
         alternatives: &[],
     }],
+};
+
+/// A file per line: its name, its bytes and its digest.
+macro_rules! recordings {
+    ($($name:literal $size:literal $sha256:literal)*) => {
+        &[$(File {
+            path: concat!("recordings/", $name, ".wav"),
+            size: $size,
+            sha256: $sha256,
+            urls: &[
+                concat!(
+                    "https://raw.githubusercontent.com/Jakobovski/free-spoken-digit-dataset/26eb9aaf76e8/recordings/",
+                    $name,
+                    ".wav",
+                ),
+                concat!(
+                    "https://github.com/Jakobovski/free-spoken-digit-dataset/raw/26eb9aaf76e8/recordings/",
+                    $name,
+                    ".wav",
+                ),
+            ],
+            alternatives: &[],
+        }),*]
+    };
+}
+
+/// The first half of every speaker's takes.
+const FSDD: DataSet = DataSet {
+    name: "fsdd",
+    title: "Free Spoken Digit Dataset: 1 500 spoken digits of six speakers, 8 kHz",
+    licence: "CC BY-SA 4.0 (Zohar Jackson and others)",
+    origin: "https://github.com/Jakobovski/free-spoken-digit-dataset",
+    files: include!("fsdd.in"),
+};
+
+/// The alternatives are the same files under a line of headings.
+const OPTDIGITS: DataSet = DataSet {
+    name: "optdigits",
+    title: "Optical recognition of handwritten digits: 5 620 digits, 8x8 grey",
+    licence: "CC BY 4.0 (E. Alpaydin, C. Kaynak; UCI Machine Learning Repository)",
+    origin: "https://archive.ics.uci.edu/dataset/80/optical+recognition+of+handwritten+digits",
+    files: &[
+        File {
+            path: "optdigits.tra",
+            size: 563_639,
+            sha256: "e1b683cc211604fe8fd8c4417e6a69f31380e0c61d4af22e93cc21e9257ffedd",
+            urls: &[
+                "https://archive.ics.uci.edu/ml/machine-learning-databases/optdigits/optdigits.tra",
+            ],
+            alternatives: &[&[Part {
+                path: "optdigits.tra",
+                size: 564_213,
+                sha256: Some("83b5fd08ac1e96b0509c7fbac516c0259026240b432cc738dbd746e3a8549834"),
+            }]],
+        },
+        File {
+            path: "optdigits.tes",
+            size: 264_712,
+            sha256: "6ebb3d2fee246a4e99363262ddf8a00a3c41bee6014c373ed9d9216ba7f651b8",
+            urls: &[
+                "https://archive.ics.uci.edu/ml/machine-learning-databases/optdigits/optdigits.tes",
+            ],
+            alternatives: &[&[Part {
+                path: "optdigits.tes",
+                size: 265_286,
+                sha256: Some("01eb9e7627f764dc96a2dc1dfcca661b33751eda5db9833e1ca531115309731e"),
+            }]],
+        },
+    ],
 };

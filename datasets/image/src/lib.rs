@@ -4,7 +4,9 @@
 //! | --- | --- |
 //! | [`idx`] | IDX files, plain or gzip: MNIST's format |
 //! | [`mnist`](mod@mnist) | MNIST and Fashion-MNIST |
+//! | [`optdigits`](mod@optdigits) | Optdigits, comma-separated |
 //! | [`cifar`] | CIFAR-10 and CIFAR-100, binary version, unpacked or as the archive |
+//! | [`geotiff`] | GeoTIFF rasters and scenes of several bands; writes them and maps of classes, too |
 //! | [`folder`](mod@folder) | folders of PNG and JPEG files, one sub-folder per class |
 //! | [`crops`](mod@crops) | random squares of a folder's photographs |
 //!
@@ -28,14 +30,17 @@ mod bytes;
 pub mod cifar;
 pub mod crops;
 pub mod folder;
+pub mod geotiff;
 pub mod idx;
 pub mod mnist;
+pub mod optdigits;
 mod set;
 
 pub use cifar::{Cifar100Labels, cifar10, cifar100};
 pub use crops::{CropsConfig, crops};
 pub use folder::{FolderConfig, FolderReport, folder};
 pub use mnist::{fashion_mnist, mnist};
+pub use optdigits::optdigits;
 pub use set::ImageSet;
 
 /// The part of a data set that its authors trained on or tested on.

@@ -8,6 +8,7 @@
 //! | --- | --- | --- |
 //! | [`RandomResizedCrop`] | a random part of random proportions, resized | torchvision; without the retry loop as TensorFlow's |
 //! | [`Resize`], [`CenterCrop`] | evaluation | torchvision |
+//! | [`ScaledCrop`] | a square of an image at a random size | guided-diffusion |
 //! | [`Flip`] | horizontal and vertical | torchvision |
 //! | [`RandAugment`] | random operations of a random strength | timm (`rand-m9-mstd0.5-inc1`) |
 //! | [`Normalise`] | planes of floats, standardised by channel | torchvision |
@@ -37,6 +38,7 @@ mod operation;
 mod pipeline;
 mod rand_augment;
 mod resample;
+mod scaled;
 
 pub use affine::{Affine, Interpolation};
 pub use crop::{Attempts, CenterCrop, Flip, Flips, RandomResizedCrop, Region, Resize};
@@ -47,6 +49,7 @@ pub use operation::{Operation, OperationKind};
 pub use pipeline::{Augmentation, Framing};
 pub use rand_augment::RandAugment;
 pub use resample::Filter;
+pub use scaled::{ScaledCrop, ScaledDraw};
 
 use menagerie_core::{Error, Result};
 use rand::{Rng, RngExt};

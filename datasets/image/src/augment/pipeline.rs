@@ -1,6 +1,6 @@
 use super::{
     Attempts, CenterCrop, Filter, Flip, Image, Normalise, RandAugment, RandomErasing,
-    RandomResizedCrop, Resize, crop::check_size,
+    RandomResizedCrop, Resize, ScaledCrop, crop::check_size,
 };
 use crate::ImageSet;
 use menagerie_core::{Error, Result, Seed};
@@ -13,6 +13,8 @@ pub enum Framing {
     Random(RandomResizedCrop),
     /// Resized and cut to the centre.
     Centre(Resize, CenterCrop),
+    /// A square of the image at a random size.
+    Scaled(ScaledCrop),
     /// As it is: all images must have this `[height, width]`.
     Whole([usize; 2]),
 }
@@ -23,6 +25,7 @@ impl Framing {
         match self {
             Self::Random(crop) => crop.size,
             Self::Centre(_, crop) => crop.size,
+            Self::Scaled(crop) => [crop.side; 2],
             Self::Whole(size) => *size,
         }
     }
@@ -130,6 +133,7 @@ impl Augmentation {
                     return Err(Error::config("Resize", "side", resize.side, rule));
                 }
             }
+            Framing::Scaled(crop) => crop.validate()?,
             Framing::Whole(size) => check_size("Framing", "Whole", *size)?,
         }
         self.flip.validate()?;
@@ -189,6 +193,10 @@ impl Augmentation {
                 crop.apply(image, &region)?
             }
             Framing::Centre(resize, crop) => crop.apply(&resize.apply(image)?)?,
+            Framing::Scaled(crop) => {
+                let draw = crop.draw(&mut seed.stream("crop").rng());
+                crop.apply(image, &draw)?
+            }
             Framing::Whole(size) if *size == image.size() => image.clone(),
             Framing::Whole(size) => {
                 let rule = format!("must be {} x {}", size[0], size[1]);

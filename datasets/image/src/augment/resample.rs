@@ -10,6 +10,8 @@ use menagerie_core::{Error, Result};
 /// gathers (antialiasing).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Filter {
+    /// The mean.
+    Box,
     /// The triangle.
     Bilinear,
     /// Keys' cubic with a = −1/2.
@@ -21,6 +23,7 @@ impl Filter {
     /// The half-width of the filter at scale 1.
     fn support(self) -> f64 {
         match self {
+            Self::Box => 0.5,
             Self::Bilinear => 1.0,
             Self::Bicubic => 2.0,
         }
@@ -29,8 +32,11 @@ impl Filter {
     /// The filter's value at the distance `x`.
     fn at(self, x: f64) -> f64 {
         const A: f64 = -0.5;
+        let signed = x;
         let x = x.abs();
         match self {
+            // The edge belongs to the upper of two neighbours.
+            Self::Box => f64::from(u8::from(signed > -0.5 && signed <= 0.5)),
             Self::Bilinear => (1.0 - x).max(0.0),
             Self::Bicubic if x < 1.0 => ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0,
             Self::Bicubic if x < 2.0 => (((x - 5.0) * x + 8.0) * x - 4.0) * A,

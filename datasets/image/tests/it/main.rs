@@ -6,9 +6,11 @@ mod augment;
 mod cifar;
 mod crops;
 mod folder;
+mod geotiff;
 mod idx;
 mod mnist;
 mod operations;
+mod optdigits;
 mod set;
 
 use flate2::{Compression, write::GzEncoder};
