@@ -99,6 +99,126 @@ mod gradient_sae_benches {
     }
 }
 
+/// TopK of 32 of 24,576 latents on 4,096 activations of width 768 (GPT-2 small), Gemma Scope's
+/// JumpReLU on 4,096 of width 2,304, and the collection of activations from GPT-2 small.
+#[divan::bench_group(name = "sae_base")]
+mod sae_base_benches {
+    use super::*;
+    use burn::tensor::{Int, TensorData};
+    use menagerie_nn::sparse::{Pattern, weighted_rows};
+    use menagerie_sae::{
+        activations::{HookedModel, Probe},
+        host::{HookPoint, LanguageModelConfig},
+        sae::{
+            Activation, Initialization, SaeConfig, SparseAutoencoder,
+            training::{SaeTrainer, SaeTrainingConfig},
+        },
+    };
+    use menagerie_train::initialise;
+
+    const ROWS: usize = 4_096;
+    const WIDTH: usize = 768;
+    const LATENTS: usize = 24_576;
+    const K: usize = 32;
+
+    fn sae(config: &SaeConfig, device: &Device) -> SparseAutoencoder {
+        initialise(device, Seed(0), || config.init(device)).unwrap()
+    }
+
+    fn topk() -> SaeConfig {
+        SaeConfig::new(WIDTH, LATENTS, Activation::topk(K))
+            .with_initialization(Initialization::FixedNorm(1.0))
+    }
+
+    #[divan::bench(sample_count = 5, sample_size = 1)]
+    fn forward(bencher: Bencher) {
+        let device = Device::default();
+        let sae = sae(&topk(), &device);
+        let x = random([ROWS, WIDTH], &device);
+        bencher.bench_local(|| sae.forward(x.clone()).unwrap().reconstruction.into_data());
+    }
+
+    /// dictionary_learning's TopK: forward, backward, projection, clipping, Adam, renormalisation.
+    #[divan::bench(sample_count = 3, sample_size = 1)]
+    fn step(bencher: Bencher) {
+        let device = Device::default().autodiff();
+        let config = topk();
+        let training = SaeTrainingConfig::topk(&config, 10_000);
+        let mut trainer = SaeTrainer::new(sae(&config, &device), training, Seed(0)).unwrap();
+        let x = random([ROWS, WIDTH], &device);
+        let mut step = 0;
+        bencher.bench_local(|| {
+            step += 1;
+            trainer.step(step, x.clone(), None).unwrap().read().unwrap()
+        });
+    }
+
+    #[divan::bench(sample_count = 5, sample_size = 1)]
+    fn forward_jump_relu(bencher: Bencher) {
+        let device = Device::default();
+        let sae = sae(&SaeConfig::gemma_scope(2_304, 16_384), &device);
+        let x = random([ROWS, 2_304], &device);
+        bencher.bench_local(|| sae.forward(x.clone()).unwrap().reconstruction.into_data());
+    }
+
+    /// The 32 dictionary vectors of every row, gathered and summed.
+    #[divan::bench(sample_count = 10, sample_size = 1)]
+    fn decode_by_gathering(bencher: Bencher) {
+        let device = Device::default();
+        let pattern = Pattern::topk(&random([ROWS, LATENTS], &device), K);
+        let values = Tensor::<1>::ones([ROWS * K], &device);
+        let decoder = random([LATENTS, WIDTH], &device);
+        bencher
+            .bench_local(|| weighted_rows(values.clone(), decoder.clone(), &pattern).into_data());
+    }
+
+    /// The same as a product with the matrix of all latents, most of them 0.
+    #[divan::bench(sample_count = 5, sample_size = 1)]
+    fn decode_densely(bencher: Bencher) {
+        let device = Device::default();
+        let (z, decoder) = (
+            random([ROWS, LATENTS], &device),
+            random([LATENTS, WIDTH], &device),
+        );
+        bencher.bench_local(|| {
+            menagerie_nn::transformer::linear(z.clone(), decoder.clone(), None).into_data()
+        });
+    }
+
+    /// BatchTopK's selection: the 32 · 4,096 largest of 100 million.
+    #[divan::bench(sample_count = 5, sample_size = 1)]
+    fn batch_topk(bencher: Bencher) {
+        let h = random([ROWS, LATENTS], &Device::default());
+        bencher.bench_local(|| Pattern::topk_of_all(&h, K * ROWS).len());
+    }
+
+    fn collect(bencher: Bencher, gradients: bool) {
+        let device = Device::default();
+        let config = LanguageModelConfig::gpt2_small();
+        let model = initialise(&device, Seed(0), || config.init(&device)).unwrap();
+        let hook = HookPoint::parse("blocks.8.hook_resid_pre", &config).unwrap();
+        let mut probe = HookedModel::new(&model, "gpt2", hook).unwrap();
+        if gradients {
+            probe = probe.with_gradients();
+        }
+        let tokens: Vec<i64> = (0..4 * 128).map(|place| place * 97 % 50_257).collect();
+        let tokens = Tensor::<2, Int>::from_data(TensorData::new(tokens, [4, 128]), &device);
+        bencher.bench_local(|| probe.read(tokens.clone()).unwrap().0.into_data());
+    }
+
+    /// Activations of 4 windows of 128 tokens before block 8.
+    #[divan::bench(sample_count = 5, sample_size = 1)]
+    fn collect_activations(bencher: Bencher) {
+        collect(bencher, false);
+    }
+
+    /// The same with the gradient of the loss at each.
+    #[divan::bench(sample_count = 3, sample_size = 1)]
+    fn collect_with_gradients(bencher: Bencher) {
+        collect(bencher, true);
+    }
+}
+
 /// The card's shapes with fewer rows (15,000 for 150,000) and fewer steps (16 for 82).
 #[divan::bench_group(name = "sae_dark_matter")]
 mod dark_matter_benches {

@@ -3,13 +3,14 @@
 //! | system | module | paper |
 //! | --- | --- | --- |
 //! | `gradient-sae` | [`gradient_sae`] | Olmo et al., *Features that Make a Difference*, NAACL 2025 |
+//! | `sae-base` | [`sae_base`] | Gao et al., *Scaling and evaluating sparse autoencoders*, 2024, and the variants around it |
 //! | `sae-dark-matter` | [`sae_dark_matter`] | Engels, Smith and Tegmark, *Decomposing The Dark Matter of Sparse Autoencoders*, TMLR 2025 |
 //!
 //! They share
 //!
 //! | module | holds |
 //! | --- | --- |
-//! | [`sae`] | autoencoders and transcoders of every common variant, their objectives and training |
+//! | [`sae_base`], or [`sae`] for short | autoencoders and transcoders of every common variant, their objectives and training |
 //! | [`formats`] | checkpoints of SAELens, sparsify, Gemma Scope, OpenAI, dictionary_learning and others |
 //! | [`host`] | GPT-2, GPT-NeoX, Llama, Qwen and Gemma-2 with named hooks |
 //! | [`activations`] | activations as a stream of training batches, through memory or disk |
@@ -32,8 +33,12 @@
 //! ```
 
 pub mod activations;
+mod draw;
 pub mod formats;
 pub mod gradient_sae;
 pub mod host;
-pub mod sae;
+pub mod sae_base;
 pub mod sae_dark_matter;
+
+#[doc(inline)]
+pub use sae_base as sae;

@@ -72,7 +72,8 @@ pub struct BufferState {
 /// half of what is there in whole batches, refill. At the source's end the rest is served.
 ///
 /// **Memory**: never more than `capacity` rows, [`BufferConfig::bytes`], plus the one block of the
-/// source that did not fit; a row is copied in once and out once.
+/// source that did not fit; a row is copied in once and out once. Saving writes the rows that it
+/// holds, and needs a copy of them while it does.
 pub struct ActivationBuffer<S> {
     source: S,
     config: BufferConfig,

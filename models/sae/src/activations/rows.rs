@@ -50,6 +50,28 @@ pub trait ActivationSource {
     fn seek(&mut self, position: u64) -> Result<()>;
 }
 
+impl<S: ActivationSource + ?Sized> ActivationSource for Box<S> {
+    fn width(&self) -> usize {
+        (**self).width()
+    }
+
+    fn paired_width(&self) -> Option<usize> {
+        (**self).paired_width()
+    }
+
+    fn next(&mut self) -> Result<Option<Rows>> {
+        (**self).next()
+    }
+
+    fn position(&self) -> u64 {
+        (**self).position()
+    }
+
+    fn seek(&mut self, position: u64) -> Result<()> {
+        (**self).seek(position)
+    }
+}
+
 /// A stream of training batches, which can be saved and taken up at any batch.
 pub trait Batches {
     /// Width of an activation.
@@ -90,7 +112,7 @@ impl Rows {
     }
 
     /// No rows yet.
-    pub(super) fn empty(width: usize, paired_width: usize) -> Self {
+    pub(crate) fn empty(width: usize, paired_width: usize) -> Self {
         Self {
             width,
             x: Vec::new(),

@@ -65,6 +65,12 @@ pub struct Pretrained {
     /// not hold. Estimate it with [`Norms`](crate::activations::Norms) and fold it with
     /// [`fold_scale`](SparseAutoencoder::fold_scale).
     pub expects_scale: bool,
+    /// Whether it was trained on a host whose weights TransformerLens had processed (norms folded,
+    /// what writes to the residual stream centred): run it on
+    /// [`LanguageModel::processed`](crate::host::LanguageModel::processed) then, as activations of
+    /// the raw weights differ from those by their mean. `None` where nothing says so; today's
+    /// SAELens and sparsify train on raw weights.
+    pub processed_host: Option<bool>,
     /// Log10 of how often each latent is active, `[d_sae]`, where it was recorded.
     pub log_sparsity: Option<Vec<f32>>,
 }
@@ -113,6 +119,7 @@ impl Pretrained {
             metadata,
             by_head: false,
             expects_scale: false,
+            processed_host: None,
             log_sparsity: None,
         }
     }

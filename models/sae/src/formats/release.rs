@@ -7,7 +7,7 @@ use super::{
 use burn::tensor::Device;
 use menagerie_core::{Error, Result};
 use menagerie_hub::{HubOptions, Source};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A repository of autoencoders of one format.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,13 +18,22 @@ pub struct Release {
     pub format: Format,
     /// A branch, tag or commit.
     pub revision: String,
+    /// Whether its autoencoders read a host that TransformerLens has processed, where that is known
+    /// of the release; see [`Pretrained::processed_host`].
+    pub processed_host: Option<bool>,
 }
 
-/// Releases that are known by a name of their own, in SAELens' list.
+/// Releases that are known by a name of their own, in SAELens' list; all of them were trained on
+/// GPT-2 small as TransformerLens processes it by default.
 const NAMED: &[(&str, &str, Format)] = &[
     (
         "gpt2-small-res-jb",
         "jbloom/GPT2-Small-SAEs-Reformatted",
+        Format::SaeLens,
+    ),
+    (
+        "gpt2-small-mlp-tm",
+        "tommmcgrath/gpt2-small-mlp-out-saes",
         Format::SaeLens,
     ),
     (
@@ -48,10 +57,12 @@ impl Release {
             repo: repo.into(),
             format,
             revision: "main".into(),
+            processed_host: None,
         }
     }
 
-    /// A release by name: `gpt2-small-res-jb`, `gpt2-small-hook-z-kk`, or a repository of Gemma
+    /// A release by name: `gpt2-small-res-jb`, `gpt2-small-mlp-tm`, `gpt2-small-hook-z-kk`, or a
+    /// repository of Gemma
     /// Scope, Llama Scope or Eleuther's, e.g. `google/gemma-scope-2b-pt-res`.
     ///
     /// # Errors
@@ -60,7 +71,10 @@ impl Release {
         let named = NAMED.iter().find(|(known, ..)| *known == name);
         let prefixed = PREFIXES.iter().find(|(prefix, _)| name.starts_with(prefix));
         match (named, prefixed) {
-            (Some((_, repo, format)), _) => Ok(Self::new(*repo, *format)),
+            (Some((_, repo, format)), _) => Ok(Self {
+                processed_host: Some(true),
+                ..Self::new(*repo, *format)
+            }),
             (None, Some((_, format))) => Ok(Self::new(name, *format)),
             (None, None) => {
                 let names = NAMED.iter().map(|(name, ..)| (*name).to_owned());
@@ -77,6 +91,14 @@ impl Release {
     /// # Errors
     /// Those of [`Source::fetch`] and [`Format::load`].
     pub fn load(&self, sae_id: &str, options: &HubOptions, device: &Device) -> Result<Pretrained> {
+        let path = self.fetch(sae_id, options)?;
+        let mut pretrained = self.format.load(&path, device)?;
+        pretrained.processed_host = self.processed_host.or(pretrained.processed_host);
+        Ok(pretrained)
+    }
+
+    /// The local path of the autoencoder `sae_id`, after its files were fetched.
+    fn fetch(&self, sae_id: &str, options: &HubOptions) -> Result<PathBuf> {
         let fetch = |file: String| {
             Source::Hub {
                 repo: self.repo.clone(),
@@ -89,13 +111,12 @@ impl Release {
             "" => file.to_owned(),
             folder => format!("{folder}/{file}"),
         };
-        let path = match self.format {
-            Format::OpenAi => return Format::OpenAi.load(&fetch(sae_id.to_owned())?, device),
+        Ok(match self.format {
+            Format::OpenAi => fetch(sae_id.to_owned())?,
             Format::AttentionOutput => {
                 let config = attention_output::config_path(Path::new(sae_id));
                 fetch(config.to_string_lossy().into_owned())?;
-                let checkpoint = fetch(sae_id.to_owned())?;
-                return Format::AttentionOutput.load(&checkpoint, device);
+                fetch(sae_id.to_owned())?
             }
             Format::SaeLens => {
                 fetch(inside(saelens::CONFIG))?;
@@ -118,8 +139,7 @@ impl Release {
                 fetch(inside(llama_scope::WEIGHTS))?;
                 fetch(inside(llama_scope::CONFIG))?
             }
-        };
-        self.format.load(&path, device)
+        })
     }
 }
 

@@ -72,6 +72,11 @@ pub fn load(path: &Path, device: &Device) -> Result<Pretrained> {
             "a hook whose name ends in `_z`, as `reshape_activations` is `hook_z`",
         ));
     }
+    // What `from_pretrained` of TransformerLens was told when activations were collected.
+    let processed_host = metadata
+        .extra
+        .get("model_from_pretrained_kwargs")
+        .and_then(|kwargs| kwargs.get("center_writing_weights")?.as_bool());
     let finetuned = cfg.flag("finetuning_scaling_factor")?.unwrap_or(false);
     let weights = Weights::open(&folder.join(WEIGHTS))?;
     let sae = read_weights(&weights, config, finetuned, device)?;
@@ -81,6 +86,7 @@ pub fn load(path: &Path, device: &Device) -> Result<Pretrained> {
         metadata,
         by_head,
         expects_scale,
+        processed_host,
         log_sparsity,
     })
 }

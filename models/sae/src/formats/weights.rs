@@ -1,6 +1,6 @@
 //! From official tensors to an autoencoder.
 
-use crate::sae::{Activation, Gate, SaeConfig, SparseAutoencoder};
+use crate::sae::{Activation, GateWeights, SaeConfig, SparseAutoencoder};
 use burn::{
     module::Param,
     tensor::{Device, Tensor, TensorData},
@@ -197,7 +197,7 @@ impl Parts {
         sae.skip = self.skip.map(Param::from_tensor);
         // A magnitude below 0 never passes, so a threshold below 0 is one of 0.
         sae.threshold = param(self.threshold.map(|threshold| threshold.clamp_min(0.0)));
-        sae.gate = self.gate.map(|[r_mag, b_gate, b_mag]| Gate {
+        sae.gate = self.gate.map(|[r_mag, b_gate, b_mag]| GateWeights {
             r_mag: Param::from_tensor(r_mag),
             b_gate: Param::from_tensor(b_gate),
             b_mag: Param::from_tensor(b_mag),

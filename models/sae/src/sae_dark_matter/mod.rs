@@ -31,7 +31,6 @@
 mod alignment;
 mod config;
 mod cross;
-mod draw;
 mod inject;
 mod model;
 mod norms;
@@ -58,7 +57,10 @@ pub use regression::{LeastSquares, LeastSquaresConfig, LinearFit, least_squares}
 pub use rows::{Split, gather, row_norms, squared_row_norms};
 pub use scaling::{CrossWidth, PowerLaw, PowerLawConfig, cross_width, draw_power_law_start};
 pub use synthetic::{Disturbance, Noise, Synthetic, draw_noise, synthetic};
-pub use training::{ErrorComponent, error_objective, published_error_sae, vendored_objective};
+pub use training::{
+    ErrorComponent, ErrorSource, error_objective, error_training, published_error_sae,
+    vendored_objective,
+};
 
 use menagerie_core::{Claim, Figure, Gate, System};
 

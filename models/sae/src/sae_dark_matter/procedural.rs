@@ -1,12 +1,12 @@
 //! Activations whose every part is known, to see where each lands in a decomposition.
 
-use super::draw::normal;
+use crate::draw::{normal, unit_rows};
 use burn::{
     config::Config,
     tensor::{Device, Tensor, TensorData},
 };
 use menagerie_core::{Error, Result, Seed};
-use rand::{Rng, RngExt};
+use rand::RngExt;
 
 /// Activations that are a sum of sparse features, a dense part of low rank and noise, read by an
 /// autoencoder that knows only some of the features and adds errors of its own.
@@ -160,15 +160,6 @@ impl ProceduralConfig {
         }
         Ok(())
     }
-}
-
-fn unit_rows(rows: usize, width: usize, rng: &mut impl Rng) -> Vec<f64> {
-    let mut values = normal(rows * width, rng);
-    for row in values.chunks_exact_mut(width) {
-        let length = row.iter().map(|value| value * value).sum::<f64>().sqrt();
-        row.iter_mut().for_each(|value| *value /= length);
-    }
-    values
 }
 
 fn add(target: &mut [f64], factor: f64, row: &[f64]) {

@@ -1,10 +1,10 @@
 //! What changes with the width of the autoencoder, and what does not.
 
 use super::{
-    draw::normal,
     norms::regressed,
     rows::{Split, matching, row_norms},
 };
+use crate::draw::normal;
 use burn::{config::Config, tensor::Tensor};
 use menagerie_core::{Error, Result, Seed};
 

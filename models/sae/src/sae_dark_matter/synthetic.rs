@@ -6,11 +6,11 @@
 //! stand for features that it has not learned.
 
 use super::{
-    draw::normal,
     objective::Score,
     regression::{LeastSquaresConfig, least_squares},
     rows::{Split, host, matching, same_shape},
 };
+use crate::draw::normal;
 use burn::tensor::{Tensor, TensorData};
 use menagerie_core::{Error, Result, Seed};
 

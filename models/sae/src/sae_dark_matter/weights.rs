@@ -34,11 +34,10 @@ const CONSTANT: &str = "constant";
 pub fn save_probe(probe: &LinearFit, path: &Path) -> Result<()> {
     let narrow =
         |values: &[f64]| -> Vec<f32> { values.iter().map(|&value| value as f32).collect() };
-    let shape = [probe.inputs, probe.outputs];
-    let weight = TensorData::new(narrow(&probe.weight), shape);
+    let weight = TensorData::new(narrow(probe.coefficients()), probe.widths());
     let mut tensors = vec![(PROBE.to_owned(), weight)];
-    if let Some(constants) = &probe.intercept {
-        let constants = TensorData::new(narrow(constants), [probe.outputs]);
+    if let Some(constants) = probe.intercept() {
+        let constants = TensorData::new(narrow(constants), [constants.len()]);
         tensors.push((CONSTANT.to_owned(), constants));
     }
     StateDict::from_tensors(path.display().to_string(), tensors).save_safetensors(path)
@@ -64,11 +63,5 @@ pub fn load_probe(path: &Path) -> Result<LinearFit> {
         let problem = format!("`{CONSTANT}` has {} values, not {outputs}", constants.len());
         return Err(Error::format(path, problem));
     }
-    Ok(LinearFit {
-        inputs,
-        outputs,
-        weight: wide(weight),
-        intercept,
-        rank: inputs,
-    })
+    LinearFit::from_parts([inputs, outputs], wide(weight), intercept)
 }

@@ -3,7 +3,7 @@
 use crate::{device, floats, normal, text};
 use burn::tensor::{Tensor, TensorData};
 use menagerie_nn::sparse::Pattern;
-use menagerie_sae::sae::{
+use menagerie_sae::sae_base::{
     Activation, AuxK, Codes, Convention, Initialization, Normalization, ObjectiveConfig, Prefixes,
     Reconstruction, SaeConfig, Situation, SparseAutoencoder, Sparsity,
 };
@@ -17,6 +17,7 @@ fn every_activation() -> Vec<Activation> {
         Activation::jump_relu(),
         Activation::jump_relu_plain(),
         Activation::Gated,
+        Activation::Identity,
     ]
 }
 
@@ -342,4 +343,51 @@ fn codes_can_be_made_by_hand() {
     let direction = floats(sae.direction(7).unwrap() * 3.0);
     close(&out[..6], &direction);
     assert!(out[6..].iter().all(|&value| value == 0.0));
+}
+
+#[test]
+fn the_identity_loses_nothing() {
+    use menagerie_sae::sae_base::metrics::quality;
+    let sae = sae(&SaeConfig::identity(8));
+    let x = normal([20, 8], &device());
+    assert_eq!(
+        floats(sae.reconstruct(x.clone()).unwrap()),
+        floats(x.clone())
+    );
+    let quality = quality(&sae, x, 7).unwrap();
+    assert_eq!(quality.fvu, 0.0);
+    let error = SaeConfig::identity(8);
+    let error = SaeConfig { d_sae: 9, ..error }.validate();
+    assert_eq!(
+        text(error),
+        "SaeConfig.d_sae = 9: must be d_in, 8, for the identity"
+    );
+}
+
+#[test]
+fn openai_starts_with_unit_vectors_reconstructed_at_unit_norm() {
+    use menagerie_core::Seed;
+    use menagerie_sae::sae_base::draw_directions;
+    let config =
+        SaeConfig::new(12, 48, Activation::topk(6)).with_initialization(Initialization::OpenAi);
+    let bias = normal([12], &device());
+    let sae = sae(&config).with_decoder_bias(bias.clone()).unwrap();
+    let norms = floats(sae.decoder_norms());
+    close(&norms, &[1.0; 48]);
+    // PyTorch's bound for a linear layer of 12 inputs.
+    let largest = floats(sae.encoder.val().abs().max());
+    assert!(largest[0] <= 1.0 / 12f32.sqrt() && largest[0] > 0.25);
+
+    let directions = draw_directions(256, 12, Seed(4), &device());
+    let sae = sae.rescale_encoder(directions.clone()).unwrap();
+    let around = directions + bias.clone().unsqueeze();
+    let decoded = sae.reconstruct(around).unwrap() - bias.unsqueeze();
+    let mean = decoded.square().sum_dim(1).sqrt().mean();
+    close(&floats(mean), &[1.0]);
+
+    let wide = draw_directions(4, 13, Seed(4), &device());
+    assert_eq!(
+        text(sae.rescale_encoder(wide)),
+        "width of the directions is 13: must be 12, as in the configuration"
+    );
 }

@@ -139,34 +139,14 @@ fn the_constraint_keeps_dictionary_vectors_at_unit_norm() {
     }
 }
 
-#[test]
-fn a_killed_run_resumes_exactly() {
+/// Trains to the end, and again with a kill after the last checkpoint but one.
+fn resumes_exactly(activation: Activation, config: SaeTrainingConfig) -> SaeTrainer {
     let folder = tempfile::tempdir().unwrap();
-    let anneal = PAnneal {
-        p_start: 1.0,
-        p_end: 0.4,
-        start: 6,
-        end: 24,
-        updates: 4,
-        queue: 3,
-        coefficient: 0.05,
-    };
-    let resample = Resample {
-        every: 10,
-        until: 20,
-        by: ResampleBy::SquaredLoss,
-        scale: 0.2,
-    };
-    let config = SaeTrainingConfig::new(lp(0.05), rate(1e-2))
-        .with_constraint(Constraint::ProjectStepNormalize)
-        .with_dead(DeadRule::Steps(4))
-        .with_resample(Some(resample))
-        .with_anneal(Some(anneal));
     let run = |name: &str, steps: usize, resume: bool| {
         let rows = Rows::new(8, sparse_rows(200, 5)).unwrap();
         let source = RowSource::new(rows, 40, 20).unwrap();
         let batches = ActivationBuffer::new(source, &BufferConfig::new(120, 32), Seed(3)).unwrap();
-        let trainer = trainer(Activation::Relu, config.clone());
+        let trainer = trainer(activation, config.clone());
         let mut procedure = SaeRun::new(trainer, batches).unwrap();
         let run = Run::create(&folder.path().join(name), &"sae", resume).unwrap();
         let fit = FitConfig {
@@ -189,12 +169,79 @@ fn a_killed_run_resumes_exactly() {
         floats(resumed.sae.decoder.val()),
         floats(whole.sae.decoder.val())
     );
+    assert_eq!(
+        floats(resumed.trained().encoder.val()),
+        floats(whole.trained().encoder.val())
+    );
     assert_eq!(resumed.dead, whole.dead);
     assert_eq!(resumed.anneal, whole.anneal);
+    assert_eq!(resumed.threshold, whole.threshold);
+    assert_eq!(
+        resumed.sae.inference_threshold(),
+        whole.sae.inference_threshold()
+    );
     let log = |name: &str| {
         std::fs::read_to_string(folder.path().join(name).join("metrics.jsonl")).unwrap()
     };
     assert_eq!(log("killed"), log("whole"));
+    whole
+}
+
+#[test]
+fn a_killed_run_resumes_exactly() {
+    let anneal = PAnneal {
+        p_start: 1.0,
+        p_end: 0.4,
+        start: 6,
+        end: 24,
+        updates: 4,
+        queue: 3,
+        coefficient: 0.05,
+    };
+    let resample = Resample {
+        every: 10,
+        until: 20,
+        by: ResampleBy::SquaredLoss,
+        scale: 0.2,
+    };
+    let config = SaeTrainingConfig::new(lp(0.05), rate(1e-2))
+        .with_constraint(Constraint::ProjectStepNormalize)
+        .with_dead(DeadRule::Steps(4))
+        .with_resample(Some(resample))
+        .with_anneal(Some(anneal));
+    resumes_exactly(Activation::Relu, config);
+}
+
+#[test]
+fn a_killed_run_keeps_dead_latents_and_thresholds() {
+    let auxk = AuxK::new(Convention::DictionaryLearning).with_k(4);
+    let objective = ObjectiveConfig::new().with_auxiliary(Some(auxk));
+    let threshold = ThresholdRule::SetThenAverage {
+        beta: 0.9,
+        start: 10,
+    };
+    let config = SaeTrainingConfig::new(objective, rate(1e-2))
+        .with_constraint(Constraint::ProjectStepNormalize)
+        .with_dead(DeadRule::Steps(2))
+        .with_threshold(Some(threshold));
+    let trainer = resumes_exactly(Activation::BatchTopK { k: 2 }, config);
+    // All of it took part.
+    assert!(trainer.dead.count() > 0);
+    assert!(trainer.threshold.is_some_and(|threshold| threshold > 0.0));
+}
+
+#[test]
+fn a_killed_run_of_sign_descent_keeps_its_average() {
+    let sizes = SaeConfig::new(8, 24, Activation::topk(2));
+    let config = SaeTrainingConfig {
+        rate: rate(1e-2),
+        ..SaeTrainingConfig::sparsify(&sizes)
+    };
+    let trainer = resumes_exactly(Activation::topk(2), config);
+    assert_ne!(
+        floats(trainer.trained().encoder.val()),
+        floats(trainer.sae.encoder.val())
+    );
 }
 
 #[test]

@@ -201,13 +201,15 @@ fn annealing(fixture: &Fixture, device: &Device, check: &mut Check) -> Result<()
     let (mut trainer, map) = trainer(fixture, device, sizes, config)?;
     let (mut losses, mut penalties) = (vec![], vec![]);
     let (mut exponents, mut coefficients) = (vec![], vec![]);
-    // The step of the recorded gradient is stated in words only: the first with p < 1 but one.
-    let recorded = gradient_step(fixture).unwrap_or(13);
+    // Where the step of the recorded gradient is stated in words only, it is the second with p < 1.
+    let recorded = gradient_step(fixture);
+    let mut below_one = 0;
     for step in 0..settings.steps {
         let x = batch(fixture, device, step)?;
         let state = trainer.anneal.clone().ok_or_else(|| missing("anneal"))?;
         let scale = sparsity_warmup(step, warmup);
-        if step == recorded {
+        below_one += usize::from(state.p < 1.0);
+        if recorded.map_or(state.p < 1.0 && below_one == 2, |recorded| step == recorded) {
             let objective = ObjectiveConfig::new().with_sparsity(Sparsity::Lp {
                 coefficient: state.coefficient,
                 weighted: false,

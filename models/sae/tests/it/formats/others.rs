@@ -410,6 +410,8 @@ fn releases_are_read_from_the_cache_of_the_hub() {
     let load = |id: &str| formats::from_pretrained("gpt2-small-res-jb", id, &options, &device());
     let read = load("blocks.1.hook_resid_pre").unwrap();
     assert_eq!(read.sae.config().activation, Activation::topk(5));
+    // The release says so, not the file.
+    assert_eq!(read.processed_host, Some(true));
     let error = refusal(load("blocks.2.hook_resid_pre"));
     assert!(
         error.contains("blocks.2.hook_resid_pre/cfg.json"),
@@ -426,7 +428,7 @@ fn releases_are_read_from_the_cache_of_the_hub() {
         .to_string();
     assert_eq!(
         error,
-        "unknown release `gpt2-small-res-jbb`; did you mean `gpt2-small-res-jb` or `gpt2-small-hook-z-kk`?"
+        "unknown release `gpt2-small-res-jbb`; did you mean `gpt2-small-res-jb` or `gpt2-small-mlp-tm` or `gpt2-small-hook-z-kk`?"
     );
 }
 

@@ -81,6 +81,9 @@ pub enum Activation {
         /// The initial θ.
         initial: f64,
     },
+    /// h itself, also where it is negative: with identity matrices the baseline that loses nothing
+    /// ([`SaeConfig::identity`]).
+    Identity,
     /// A gate 1\[π > 0\] times a magnitude max(m, 0), which share the encoder's weights.
     Gated,
 }
@@ -106,15 +109,22 @@ pub enum Normalization {
     LayerNorm,
 }
 
-/// The initial dictionary; the encoder starts as its transpose and the biases at 0.
+/// The initial dictionary; the encoder starts as its transpose unless said otherwise, and the biases
+/// at 0.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Initialization {
-    /// Random rows of this norm: 1 in Bricken et al. and OpenAI's code, 0.1 after the April update.
+    /// Random rows of this norm: 1 in Bricken et al., 0.1 after the April update.
     FixedNorm(f64),
     /// Kaiming-uniform: every entry within ± √(6 / d) (SAELens' default before normalising).
     KaimingUniform,
     /// A decoder of zeros and a random encoder (sparsify's transcoders).
     ZeroDecoder,
+    /// OpenAI: an encoder with entries within ± 1 / √d (PyTorch's `Linear`), and the decoder its
+    /// rows at unit norm. Their code then scales the encoder, see
+    /// [`SparseAutoencoder::rescale_encoder`](super::SparseAutoencoder::rescale_encoder).
+    OpenAi,
+    /// The identity as both, for as many latents as dimensions.
+    Identity,
 }
 
 impl Activation {
@@ -176,7 +186,7 @@ impl SaeConfig {
     pub fn openai_v5_32k() -> Self {
         Self::new(768, 32_768, Activation::topk(32))
             .with_normalization(Normalization::LayerNorm)
-            .with_initialization(Initialization::FixedNorm(1.0))
+            .with_initialization(Initialization::OpenAi)
     }
 
     /// [`openai_v5_32k`](Self::openai_v5_32k) with 131,072 latents.
@@ -196,6 +206,13 @@ impl SaeConfig {
     pub fn llama_scope(expansion: usize) -> Self {
         Self::new(4_096, 4_096 * expansion, Activation::jump_relu_plain())
             .with_subtract_decoder_bias(false)
+    }
+
+    /// Latents that are the activations themselves: what metrics give where nothing is lost.
+    pub fn identity(d_in: usize) -> Self {
+        Self::new(d_in, d_in, Activation::Identity)
+            .with_subtract_decoder_bias(false)
+            .with_initialization(Initialization::Identity)
     }
 
     /// Width of the output.
@@ -269,6 +286,12 @@ impl SaeConfig {
         if self.normalization == Normalization::LayerNorm && self.d_in < 2 {
             let rule = "must be at least 2 for a standard deviation".into();
             return refuse("d_in", &self.d_in, rule);
+        }
+        if self.initialization == Initialization::Identity
+            && (self.d_sae != self.d_in || self.output() != self.d_in)
+        {
+            let rule = format!("must be d_in, {}, for the identity", self.d_in);
+            return refuse("d_sae", &self.d_sae, rule);
         }
         if let Initialization::FixedNorm(norm) = self.initialization
             && !positive(norm)

@@ -116,7 +116,10 @@ impl<B: Batches> Procedure for SaeRun<'_, B> {
 
     fn save(&self, folder: &Path) -> Result<()> {
         save_module(&self.trainer.sae, &folder.join("sae.bpk"))?;
-        self.trainer.adam.save(&folder.join("adam.safetensors"))?;
+        match &self.trainer.signum {
+            Some(signum) => signum.save(&folder.join("signum.safetensors"))?,
+            None => self.trainer.adam.save(&folder.join("adam.safetensors"))?,
+        }
         config::save(&self.trainer.state(), &folder.join("trainer.json"))?;
         self.batches.save(folder)
     }
@@ -124,8 +127,13 @@ impl<B: Batches> Procedure for SaeRun<'_, B> {
     fn load(&mut self, folder: &Path) -> Result<()> {
         let device = self.trainer.sae.decoder.device();
         self.trainer.sae = load_module(self.trainer.sae.clone(), &folder.join("sae.bpk"))?;
-        let moments = folder.join("adam.safetensors");
-        self.trainer.adam.load(&moments, &device)?;
+        match &mut self.trainer.signum {
+            Some(signum) => signum.load(&folder.join("signum.safetensors"), &device)?,
+            None => {
+                let moments = folder.join("adam.safetensors");
+                self.trainer.adam.load(&moments, &device)?;
+            }
+        }
         let state: TrainerState = config::load(&folder.join("trainer.json"))?;
         self.trainer.restore(state)?;
         self.batches.load(folder)

@@ -252,6 +252,39 @@ pub fn quality(sae: &SparseAutoencoder, x: Tensor<2>, batch: usize) -> Result<Qu
     meter.quality()
 }
 
+/// For every row of `truth` `[features, d]` the largest cosine with a row of `learned`
+/// `[latents, d]`.
+///
+/// # Errors
+/// Widths that differ, no row.
+pub fn max_cosines(truth: Tensor<2>, learned: Tensor<2>) -> Result<Vec<f64>> {
+    let ([features, width], [latents, learned_width]) = (truth.dims(), learned.dims());
+    if width != learned_width || features == 0 || latents == 0 {
+        return Err(Error::input(
+            "shapes of the two dictionaries",
+            [truth.dims(), learned.dims()],
+            "must be rows, at least one each, of the same width",
+        ));
+    }
+    let unit = |rows: Tensor<2>| {
+        let rows = rows.without_autodiff();
+        let norms = rows.clone().square().sum_dim(1).sqrt().clamp_min(1e-12);
+        rows / norms
+    };
+    let cosines = unit(truth).matmul(unit(learned).transpose());
+    Ok(numbers(cosines.max_dim(1)))
+}
+
+/// MMCS: the mean over the rows of `truth` of [`max_cosines`], 1 where every true direction was
+/// learned.
+///
+/// # Errors
+/// As [`max_cosines`].
+pub fn mean_max_cosine(truth: Tensor<2>, learned: Tensor<2>) -> Result<f64> {
+    let all = max_cosines(truth, learned)?;
+    Ok(all.iter().sum::<f64>() / all.len() as f64)
+}
+
 /// What a host loses when it reads something else at a hook.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Splice {

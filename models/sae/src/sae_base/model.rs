@@ -20,7 +20,7 @@ use menagerie_nn::transformer::{linear, linear_transposed};
 pub struct SparseAutoencoder {
     /// W_enc, transposed: `[d_sae, d_in]`.
     pub encoder: Param<Tensor<2>>,
-    /// b_enc `[d_sae]`; a gated autoencoder has the biases of [`Gate`] instead.
+    /// b_enc `[d_sae]`; a gated autoencoder has the biases of [`GateWeights`] instead.
     pub b_enc: Option<Param<Tensor<1>>>,
     /// W_dec, the dictionary: row i is the direction of latent i `[d_sae, d_out]`.
     pub decoder: Param<Tensor<2>>,
@@ -32,7 +32,7 @@ pub struct SparseAutoencoder {
     /// -1 before the first estimate.
     pub batch_threshold: Option<Param<Tensor<1>>>,
     /// The second path of a gated autoencoder.
-    pub gate: Option<Gate>,
+    pub gate: Option<GateWeights>,
     /// W_skip `[d_out, d_in]`.
     pub skip: Option<Param<Tensor<2>>>,
     #[module(skip)]
@@ -41,7 +41,7 @@ pub struct SparseAutoencoder {
 
 /// What gate and magnitude of a gated autoencoder do not share (2404.16014, section 3.2).
 #[derive(Module, Debug)]
-pub struct Gate {
+pub struct GateWeights {
     /// Log of the magnitude's scale `[d_sae]`.
     pub r_mag: Param<Tensor<1>>,
     /// Bias of the gate `[d_sae]`.
@@ -387,6 +387,7 @@ impl SparseAutoencoder {
         let Encoded { input, scaling } = encoded;
         let latents = match self.config.activation {
             Activation::Relu => Latents::Dense(relu(self.linear(input))),
+            Activation::Identity => Latents::Dense(self.linear(input)),
             Activation::Gated => Latents::Dense(self.gated(input).0),
             Activation::JumpRelu { bandwidth, .. } => {
                 let h = self.linear(input);

@@ -9,11 +9,11 @@ use super::{
     auxk::Convention,
     config::{Activation, SaeConfig},
     model::{SaeOutput, SparseAutoencoder},
-    objective::{ObjectiveConfig, SaeLoss, Situation, Sparsity, lp_sum},
+    objective::{ObjectiveConfig, Reconstruction, SaeLoss, Situation, Sparsity, lp_sum},
 };
 use burn::{config::Config, optim::GradientsParams, tensor::Tensor};
 use menagerie_core::{Error, Result, Seed};
-use menagerie_train::{Adam, AdamConfig, Scalars, clip_global_norm};
+use menagerie_train::{Adam, AdamConfig, Scalars, Signum, SignumConfig, clip_global_norm};
 use serde::{Deserialize, Serialize};
 
 /// How an autoencoder is trained.
@@ -26,6 +26,9 @@ pub struct SaeTrainingConfig {
     /// Adam's decays and epsilon.
     #[config(default = "AdamConfig::default()")]
     pub adam: AdamConfig,
+    /// Schedule-free sign descent in place of Adam (sparsify).
+    #[config(default = "None")]
+    pub signum: Option<SignumConfig>,
     /// The largest common norm of all gradients; `None` does not clip.
     #[config(default = "Some(1.0)")]
     pub clip: Option<f64>,
@@ -141,6 +144,19 @@ impl SaeTrainingConfig {
         .with_sparsity_warmup(5_000.min(steps / 5))
     }
 
+    /// sparsify's defaults: FVU, no auxiliary term, schedule-free sign descent at
+    /// 5e-3 / √(F / 2¹⁴), a dictionary that is normalised before every forward pass.
+    pub fn sparsify(config: &SaeConfig) -> Self {
+        let rate = 5e-3 / (config.d_sae as f64 / 16_384.0).sqrt();
+        Self::new(
+            ObjectiveConfig::new().with_reconstruction(Reconstruction::Fvu),
+            RateSchedule::Constant { rate },
+        )
+        .with_signum(Some(SignumConfig::default()))
+        .with_clip(None)
+        .with_constraint(Constraint::NormalizeForwardProjectStep)
+    }
+
     /// Refuses impossible values and terms that the variant does not have.
     ///
     /// # Errors
@@ -152,6 +168,13 @@ impl SaeTrainingConfig {
         self.objective.validate(sae)?;
         self.rate.validate()?;
         self.adam.validate()?;
+        if let Some(signum) = &self.signum {
+            signum.validate()?;
+            if self.resample.is_some() {
+                let rule = "needs Adam: sign descent keeps no moments to reset";
+                return refuse("resample", &self.resample, rule);
+            }
+        }
         if let Some(clip) = self.clip
             && !(clip.is_finite() && clip > 0.0)
         {
@@ -195,8 +218,10 @@ impl SaeTrainingConfig {
 pub struct SaeTrainer {
     /// The autoencoder, on a device with autodiff.
     pub sae: SparseAutoencoder,
-    /// The optimiser.
+    /// The optimiser, unless the next field is one.
     pub adam: Adam,
+    /// Schedule-free sign descent, where it was asked for.
+    pub signum: Option<Signum>,
     /// How long latents have been silent.
     pub dead: DeadLatents,
     /// The falling exponent, where there is one.
@@ -240,6 +265,7 @@ impl SaeTrainer {
         Ok(Self {
             dead: DeadLatents::new(sae.config().d_sae, limit, fired_above),
             adam: Adam::new(config.adam)?,
+            signum: config.signum.map(Signum::new).transpose()?,
             anneal: config.anneal.as_ref().map(PAnneal::begin),
             threshold: sae.inference_threshold(),
             sae,
@@ -334,12 +360,25 @@ impl SaeTrainer {
             gradients = clip_global_norm(&self.sae, gradients, clip);
         }
         let rate = self.config.rate.at(step);
-        let sae = self.adam.step(rate, self.sae.clone(), gradients);
+        let sae = self.sae.clone();
+        let sae = match &mut self.signum {
+            Some(signum) => signum.step(rate, sae, gradients),
+            None => self.adam.step(rate, sae, gradients),
+        };
         self.sae = match constraint {
             Constraint::ProjectStepNormalize => normalized(sae),
             _ => sae,
         };
         Ok(())
+    }
+
+    /// The autoencoder that is used after training: the present weights, or their average where
+    /// sign descent keeps one.
+    pub fn trained(&self) -> SparseAutoencoder {
+        match &self.signum {
+            Some(signum) => signum.averaged(self.sae.clone()),
+            None => self.sae.clone(),
+        }
     }
 
     /// What a batch of inputs `x` adds to the age of a silent latent.
@@ -461,7 +500,7 @@ impl SaeTrainer {
 }
 
 /// The mean squared deviation of `x` `[rows, d]` from its mean over rows: the calibration of
-/// [`Reconstruction::ScaledMean`](super::Reconstruction::ScaledMean).
+/// [`Reconstruction::ScaledMean`].
 pub fn sample_variance(x: Tensor<2>) -> f64 {
     let mean = x.clone().mean_dim(0);
     let variance = (x - mean).square().mean().into_data().convert::<f32>();

@@ -48,7 +48,7 @@ impl SparseAutoencoder {
             });
         }
         if let Some(gate) = self.gate.take() {
-            self.gate = Some(super::model::Gate {
+            self.gate = Some(super::model::GateWeights {
                 // The magnitude exp(r) c scales with c.
                 r_mag: gate.r_mag,
                 b_gate: times(gate.b_gate),
@@ -109,7 +109,7 @@ impl SparseAutoencoder {
         if let Some(threshold) = self.inference_threshold() {
             self = self.set_inference_threshold(threshold * factor as f32)?;
         }
-        self.gate = self.gate.map(|gate| super::model::Gate {
+        self.gate = self.gate.map(|gate| super::model::GateWeights {
             r_mag: gate.r_mag,
             b_gate: times(gate.b_gate),
             b_mag: times(gate.b_mag),
