@@ -14,13 +14,9 @@ use menagerie_hub::{HubOptions, KeyMap, Source, StateDict};
 use menagerie_train::{FitConfig, Procedure, Progress, Run, Supervised};
 use std::path::Path;
 
-const CLASSES: usize = 3;
+use crate::device;
 
-/// The device under test: `MENAGERIE_DEVICE`, else `flex`.
-fn device() -> Device {
-    let name = std::env::var("MENAGERIE_DEVICE").unwrap_or_else(|_| "flex".into());
-    menagerie_core::device::parse(&name).unwrap()
-}
+const CLASSES: usize = 3;
 
 /// Bars at one of three positions with a little noise: easy to tell apart and to reconstruct.
 fn bars(count: usize) -> Examples {

@@ -5,12 +5,12 @@
 
 use super::config::ColorMaeConfig;
 use crate::{
-    mae_base::{Classifier, ClassifierConfig, Encoder, Mae, Start, VitConfig},
+    mae_base::{self, Classifier, ClassifierConfig, Encoder, Mae, Start, VitConfig},
     weights::{BlockNames, affine, blocks, linear},
 };
 use burn::{module::Module, tensor::Device};
 use menagerie_core::Result;
-use menagerie_hub::{HubOptions, KeyMap, Source, StateDict};
+use menagerie_hub::{HubOptions, KeyMap, LoadReport, Source, StateDict};
 use std::path::Path;
 
 /// The parts of a block in mmpretrain.
@@ -143,6 +143,52 @@ pub fn load_classifier(
         &weights(StateDict::open(path)?)?,
         &classifier_key_map(),
     )
+}
+
+/// A classifier that starts from a pre-trained autoencoder or another classifier, with what was and was
+/// not taken over: [`mae_base::weights::load_pretrained`] for a file of mmpretrain.
+///
+/// # Errors
+/// As there; keys are named as timm names them.
+pub fn load_pretrained(
+    config: &ClassifierConfig,
+    path: &Path,
+    device: &Device,
+) -> Result<(Classifier, LoadReport)> {
+    let checkpoint = weights(StateDict::open(path)?)?;
+    let mut renamed = StateDict::from_tensors(checkpoint.origin(), []);
+    for (key, data) in checkpoint.iter() {
+        if !key.starts_with("neck.") {
+            renamed.insert(timm(key), data.clone());
+        }
+    }
+    mae_base::weights::pretrained_from(config, renamed, device)
+}
+
+/// What timm calls a parameter of an encoder or classifier of mmpretrain.
+fn timm(key: &str) -> String {
+    let key = match key.strip_prefix("backbone.") {
+        Some(key) => key,
+        None => return key.replace("head.fc.", "head."),
+    };
+    match key.strip_prefix("layers.") {
+        Some(block) => {
+            let inner = [
+                (".ln1.", ".norm1."),
+                (".ln2.", ".norm2."),
+                (".ffn.layers.0.0.", ".mlp.fc1."),
+                (".ffn.layers.1.", ".mlp.fc2."),
+            ];
+            let named = inner.iter().fold(block.to_owned(), |key, (theirs, ours)| {
+                key.replace(theirs, ours)
+            });
+            format!("blocks.{named}")
+        }
+        None => key
+            .replace("patch_embed.projection.", "patch_embed.proj.")
+            .replace("ln1.", "norm.")
+            .replace("ln2.", "fc_norm."),
+    }
 }
 
 /// Writes an autoencoder under the official names as `.safetensors`, whole or not at all.

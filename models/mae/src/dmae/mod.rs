@@ -41,6 +41,19 @@
 //! );
 //! # Ok::<(), menagerie_core::Error>(())
 //! ```
+//!
+//! # At a small scale
+//!
+//! The released code adds the mean difference of unit vectors as it is. Its entries are about `1 /
+//! √D`: in the small reproduction, with a teacher 128 wide, the distance falls from 0.10 to 0.04
+//! beside a reconstruction of 0.35. A short run does not show it: after 200 steps of 128, with a
+//! teacher of 600 such steps, students gain 0.3 points of a linear probe. 700 steps
+//! after 2 000 of the teacher, in batches of 32, do: 71.2 against 69.6 %. The distance times √D
+//! ([`DmaeConfig::width_factor`], which is not in the paper) adds nothing to that: +1.2 points for +1.6.
+//!
+//! Nine tenths hidden cost the student 2.5 points, where the rule allows two. Of 49 patches that leaves
+//! four; the paper's 95 % of 196 leave nine (−0.4 points after fine-tuning), and its 98 % three (−1.6
+//! points).
 
 mod config;
 mod model;
@@ -89,6 +102,7 @@ pub const SYSTEM: System = System {
         },
         Claim {
             id: "extreme-masking",
+            // What a tenth of 49 patches is, the module's documentation says.
             text: "The student stands extreme mask ratios.",
             figures: &[
                 Figure {

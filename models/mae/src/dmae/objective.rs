@@ -6,10 +6,12 @@ use burn::tensor::Tensor;
 /// The least length that a feature is divided by.
 const FLOOR: f64 = 1e-12;
 
-/// Features `[batch, tokens, dim]` with each token at length 1.
+/// Features `[batch, tokens, dim]` with each token at length 1; a token of length 0 stays, and its
+/// gradient is finite.
 pub fn directions(features: Tensor<3>) -> Tensor<3> {
-    let length = features.clone().square().sum_dim(2).sqrt();
-    features / length.clamp_min(FLOOR)
+    // The floor goes below the root: above it, the root's slope at 0 would be infinite.
+    let square = features.clone().square().sum_dim(2);
+    features / square.clamp_min(FLOOR * FLOOR).sqrt()
 }
 
 /// The mean, over all entries of all tokens, of the difference between `ours` and `theirs`, both
@@ -37,6 +39,16 @@ mod tests {
         let device = Device::default();
         let features = Tensor::<3>::from_floats([[[3.0, 4.0], [0.0, 0.0]]], &device);
         assert_eq!(values(directions(features)), [0.6, 0.8, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn a_token_of_length_zero_has_a_finite_gradient() {
+        let device = Device::default().autodiff();
+        let features = Tensor::<3>::zeros([1, 1, 2], &device).require_grad();
+        let theirs = Tensor::<3>::from_floats([[[0.6, -0.8]]], &device);
+        let loss = distance(directions(features.clone()), theirs, Distance::L1);
+        let gradient = features.grad(&loss.backward()).unwrap();
+        assert!(values(gradient).iter().all(|value| value.is_finite()));
     }
 
     #[test]

@@ -32,6 +32,13 @@ pub struct VitConfig {
     pub epsilon: f64,
 }
 
+/// The longest side of an image, and the most channels.
+const LARGEST: usize = 1 << 16;
+/// The widest token.
+const WIDEST: usize = 1 << 20;
+/// The widest hidden layer, in units of a token's width.
+const WIDEST_MLP: f64 = 1024.0;
+
 impl VitConfig {
     const NAME: &str = "VitConfig";
 
@@ -101,13 +108,19 @@ impl VitConfig {
                 return Err(Error::config(Self::NAME, field, 0, "must be at least 1"));
             }
         }
+        for (field, value) in [("image", self.image), ("channels", self.channels)] {
+            if value > LARGEST {
+                let rule = format!("must be at most {LARGEST}");
+                return Err(Error::config(Self::NAME, field, value, rule));
+            }
+        }
         if !self.image.is_multiple_of(self.patch) {
             let rule = format!("must be divisible by patch, which is {}", self.patch);
             return Err(Error::config(Self::NAME, "image", self.image, rule));
         }
         check_width(Self::NAME, self.dim, self.heads)?;
-        if !(self.mlp_ratio.is_finite() && self.dim as f64 * self.mlp_ratio >= 1.0) {
-            let rule = "must be finite and leave at least one hidden number";
+        if !(self.dim as f64 * self.mlp_ratio >= 1.0 && self.mlp_ratio <= WIDEST_MLP) {
+            let rule = format!("must be at most {WIDEST_MLP} and leave at least one hidden number");
             return Err(Error::config(Self::NAME, "mlp_ratio", self.mlp_ratio, rule));
         }
         self.block().validate()
@@ -118,6 +131,10 @@ impl VitConfig {
 fn check_width(config: &'static str, dim: usize, heads: usize) -> Result<()> {
     if dim == 0 || !dim.is_multiple_of(4) {
         let rule = "must be divisible by 4 and not 0, for its positions";
+        return Err(Error::config(config, "dim", dim, rule));
+    }
+    if dim > WIDEST {
+        let rule = format!("must be at most {WIDEST}");
         return Err(Error::config(config, "dim", dim, rule));
     }
     if heads == 0 || !dim.is_multiple_of(heads) {

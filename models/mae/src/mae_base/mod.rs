@@ -36,12 +36,32 @@
 //!
 //! Pre-training goes through [`PretrainingConfig`] and Burn's `TrainStep`, which [`Mae`] implements;
 //! fine-tuning through [`FinetuningConfig`] and [`Classifier`].
+//!
+//! # Memory
+//!
+//! Peak of the whole process, libraries included, ViT-B/16 at 224² on two threads, beside PyTorch 2.9:
+//!
+//! | | here, MiB | PyTorch, MiB |
+//! | --- | --- | --- |
+//! | pre-training step with AdamW, 8 images, 75 % hidden | 2 553 | 2 807 |
+//! | encoder on all patches, 1 image | 354 | 972 |
+//! | encoder on all patches, 8 images | 465 | 1 071 |
+//!
+//! `cargo xtask bench mae-base` times the same passes.
+//!
+//! # The linear probe at a small scale
+//!
+//! The small reproduction asks for ten points over random weights. In the card's 2 000 steps it gets
+//! 74.5 against 69.7 %, the mean of three seeds, with batches of 48. A twin of the run in PyTorch (one
+//! seed, 2 400 steps of 32) gets 76.0 against 70.1 %, and 73.1 in 600 steps of 128: the reference
+//! misses the rule as well, and the number of steps is what counts, not that of images. A logistic
+//! regression on the pixels themselves gives 80.7 % with the same labels: the rule asks of a class
+//! token, which starts high with garments, what all pixels give. The paper's encoder sees 10⁹ images.
 
 mod classifier;
 mod config;
 mod encoder;
 mod lars;
-mod mix;
 mod model;
 pub mod objective;
 mod probe;
@@ -52,7 +72,7 @@ pub use classifier::Classifier;
 pub use config::{ClassifierConfig, DecoderConfig, MaeConfig, Pooling, VitConfig};
 pub use encoder::{Encoded, Encoder, Start};
 pub use lars::Lars;
-pub use mix::{Mix, MixConfig};
+pub use menagerie_nn::mix::{Mix, MixConfig};
 pub use model::{Decoder, Mae, MaeOutput, Reconstruction};
 pub use probe::{LabelledFeatures, LinearProbe, ProbeHead, Probing, ProbingConfig, probed};
 pub use training::{
@@ -80,6 +100,7 @@ pub const SYSTEM: System = System {
         },
         Claim {
             id: "linear-probe",
+            // At the small scale the module's documentation says what stands in the way.
             text: "Pre-trained features are linearly separable far beyond those of the same network with random weights.",
             figures: &[Figure {
                 name: "ViT-B linear probe, ImageNet top-1, %",

@@ -240,6 +240,8 @@ impl<'a> Probing<'a> {
 impl Procedure for Probing<'_> {
     fn step(&mut self, step: usize) -> Result<Scalars> {
         let LabelledFeatures { features, labels } = (self.batch)(step, &self.device)?;
+        let dim = self.head()?.running_mean.lazy_shape().dims::<1>()[0];
+        check(&features, &labels, dim)?;
         let head = self.head.take().ok_or_else(lost)?;
         let logits = head.forward_batch(features.clone().autodiff());
         let loss = cross_entropy(logits, labels).mean();
@@ -269,6 +271,21 @@ impl Procedure for Probing<'_> {
         self.optimiser = load_optimiser(self.optimiser.clone(), &folder.join("optimiser.bpk"))?;
         Ok(())
     }
+}
+
+/// Refuses a batch that has no variance, or whose sizes do not fit.
+fn check(features: &Tensor<2>, labels: &Tensor<1, Int>, dim: usize) -> Result<()> {
+    let shape @ [batch, found] = features.dims();
+    if found != dim || batch < 2 {
+        let rule = format!("must be [batch, {dim}] with at least two images, for their variance");
+        return Err(Error::input("features", shape, rule));
+    }
+    let labels = labels.dims()[0];
+    if labels != batch {
+        let rule = format!("must be one for each of {batch} images");
+        return Err(Error::input("the number of labels", labels, rule));
+    }
+    Ok(())
 }
 
 fn lost() -> Error {

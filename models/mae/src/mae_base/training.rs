@@ -2,7 +2,6 @@
 
 use super::classifier::Classifier;
 use super::config::{ClassifierConfig, VitConfig};
-use super::mix::MixConfig;
 use super::model::Mae;
 use super::objective::{accuracy, smooth_targets, soft_cross_entropy};
 use burn::config::Config;
@@ -11,6 +10,7 @@ use burn::optim::ModuleOptimizer;
 use burn::tensor::{Tensor, TensorData};
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 use menagerie_core::{Error, Result, Seed};
+use menagerie_nn::mix::MixConfig;
 use menagerie_nn::vit::{Keep, Masking};
 use menagerie_train::{AdamW, Decay, Rates, Scalars, Schedule, parameters};
 

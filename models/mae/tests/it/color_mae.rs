@@ -232,6 +232,49 @@ fn checkpoints_of_mmengine_load_and_wrong_ones_are_named() {
 }
 
 #[test]
+fn fine_tuning_starts_from_a_checkpoint_at_another_size() {
+    let device = device();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.safetensors");
+    let config = tiny(Color::Green);
+    let model = config.init(&device).unwrap();
+    weights::save(&model, &path).unwrap();
+    let official = menagerie_mae::mae_base::weights::state_dict(&model).unwrap();
+    for image in [16, 24] {
+        let mut encoder = config.mae.encoder.clone();
+        encoder.image = image;
+        let config = ClassifierConfig::new(encoder, 3);
+        let (loaded, report) = weights::load_pretrained(&config, &path, &device).unwrap();
+        let (expected, _) =
+            menagerie_mae::mae_base::weights::pretrained_from(&config, official.clone(), &device)
+                .unwrap();
+        let images = Tensor::<4>::ones([1, 1, image, image], &device);
+        let tokens = |model: &Classifier| {
+            let tokens = model.encoder.forward(images.clone(), None, &[]);
+            tokens.unwrap().into_data()
+        };
+        assert_eq!(tokens(&loaded), tokens(&expected));
+        assert!(report.unexpected.is_empty(), "{report}");
+    }
+    // A classifier's head and norm are taken over.
+    let config = ClassifierConfig::new(config.mae.encoder, 3);
+    let classifier = config.init(&device).unwrap();
+    weights::save_classifier(&classifier, &path).unwrap();
+    let (loaded, report) = weights::load_pretrained(&config, &path, &device).unwrap();
+    assert!(report.missing.is_empty(), "{report}");
+    assert_eq!(
+        menagerie_hub::values(&loaded),
+        menagerie_hub::values(&classifier)
+    );
+    let mut other = config.clone();
+    other.encoder.depth = 3;
+    let text = weights::load_pretrained(&other, &path, &device)
+        .unwrap_err()
+        .to_string();
+    assert!(text.contains("blocks.2.attn.qkv.weight"), "{text}");
+}
+
+#[test]
 fn a_pickled_checkpoint_of_mmengine_loads() {
     // With meta data, logged scalars and the state of an optimiser beside the weights.
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/mmengine.pth");

@@ -46,7 +46,19 @@ fn impossible_configurations() {
         ),
         (
             vit().with_mlp_ratio(0.01),
-            "VitConfig.mlp_ratio = 0.01: must be finite and leave at least one hidden number",
+            "VitConfig.mlp_ratio = 0.01: must be at most 1024 and leave at least one hidden number",
+        ),
+        (
+            vit().with_mlp_ratio(1e300),
+            "VitConfig.mlp_ratio = 1e300: must be at most 1024 and leave at least one hidden number",
+        ),
+        (
+            VitConfig::new(usize::MAX - 7, 1, 16, 2, 2),
+            "VitConfig.image = 18446744073709551608: must be at most 65536",
+        ),
+        (
+            VitConfig::new(32, 8, 1 << 40, 2, 2),
+            "VitConfig.dim = 1099511627776: must be at most 1048576",
         ),
         (
             vit().with_epsilon(-1.0),

@@ -208,3 +208,30 @@ fn a_probe_learns_and_resumes_exactly() {
         menagerie_hub::values(&resumed)
     );
 }
+
+#[test]
+fn a_probe_refuses_batches_without_variance_or_with_other_labels() {
+    let refusal = |shape: [usize; 2], labels: usize| {
+        let device = device().autodiff();
+        let plain = device.clone().without_autodiff();
+        let head = ProbeHead::new(6, 2, &device).unwrap();
+        let batch = |_: usize, _: &Device| {
+            Ok(LabelledFeatures {
+                features: Tensor::zeros(shape, &plain),
+                labels: Tensor::zeros([labels], &plain),
+            })
+        };
+        let mut probing = Probing::new(head, Lars::new(), 1.0, batch).unwrap();
+        let error = menagerie_train::Procedure::step(&mut probing, 0).unwrap_err();
+        // Nothing was lost: the head is still there.
+        assert!(probing.trained().is_ok());
+        error.to_string()
+    };
+    let rule = "must be [batch, 6] with at least two images, for their variance";
+    assert_eq!(refusal([1, 6], 1), format!("features is [1, 6]: {rule}"));
+    assert_eq!(refusal([4, 5], 4), format!("features is [4, 5]: {rule}"));
+    assert_eq!(
+        refusal([4, 6], 3),
+        "the number of labels is 3: must be one for each of 4 images"
+    );
+}
