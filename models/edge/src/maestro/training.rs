@@ -1,0 +1,204 @@
+//! The paper's procedure: truncated steps, and shrinking after every epoch.
+
+use super::config::MaestroConfig;
+use super::network::{Network, Ranks};
+use super::objective::{draw_ranks, loss};
+use burn::optim::decay::WeightDecayConfig;
+use burn::optim::momentum::MomentumConfig;
+use burn::optim::{GradientsParams, ModuleOptimizer, SgdConfig};
+use burn::tensor::{Device, Int, Tensor};
+use menagerie_core::{Error, Result, Seed, config};
+use menagerie_train::{
+    Metrics, Procedure, Scalars, Schedule, load_module, load_optimiser, non_finite, save_module,
+    save_optimiser,
+};
+use std::path::Path;
+
+/// Images `[batch, channels, height, width]` with their classes `[batch]`.
+pub type Labelled = (Tensor<4>, Tensor<1, Int>);
+
+type Batch<'a> = Box<dyn FnMut(usize, &Device) -> Result<Labelled> + 'a>;
+type Evaluate<'a, N> = Box<dyn FnMut(&N, usize) -> Result<Metrics> + 'a>;
+
+/// Trains a network: a step truncates what [`draw_ranks`] says, an epoch ends with
+/// [`Factored::shrink`](super::Factored::shrink). A dense network, which has no ranks, is trained as usual.
+pub struct Training<'a, N: Network> {
+    network: Option<N>,
+    optimiser: ModuleOptimizer,
+    config: MaestroConfig,
+    schedule: Schedule,
+    seed: Seed,
+    epoch: usize,
+    batch: Batch<'a>,
+    evaluate: Option<Evaluate<'a, N>>,
+    /// The ranks of the steps of the present epoch.
+    drawn: Option<(usize, Vec<Ranks>)>,
+    device: Device,
+}
+
+impl<'a, N: Network> Training<'a, N> {
+    /// A network on a device with autodiff, its settings, the number of steps of an epoch, and the
+    /// batch of each step.
+    ///
+    /// # Errors
+    /// What [`MaestroConfig::validate`] reports; [`Error::Input`] for an epoch without steps.
+    pub fn new(
+        network: N,
+        config: MaestroConfig,
+        steps_per_epoch: usize,
+        seed: Seed,
+        batch: impl FnMut(usize, &Device) -> Result<Labelled> + 'a,
+    ) -> Result<Self> {
+        config.validate()?;
+        if steps_per_epoch == 0 {
+            return Err(Error::input("steps of an epoch", 0, "must be at least 1"));
+        }
+        let device = network.devices().into_iter().next().unwrap_or_default();
+        Ok(Self {
+            network: Some(network),
+            optimiser: optimizer(&config),
+            schedule: Schedule::constant(config.rate),
+            config,
+            seed,
+            epoch: steps_per_epoch,
+            batch: Box::new(batch),
+            evaluate: None,
+            drawn: None,
+            device: device.autodiff(),
+        })
+    }
+
+    /// Another learning rate for every step, e.g. [`MaestroConfig::falling`].
+    ///
+    /// # Errors
+    /// What [`Schedule::validate`] reports.
+    pub fn scheduled(mut self, schedule: Schedule) -> Result<Self> {
+        schedule.validate()?;
+        self.schedule = schedule;
+        Ok(self)
+    }
+
+    /// Measures the network, without autodiff, during training.
+    pub fn evaluating(mut self, evaluate: impl FnMut(&N, usize) -> Result<Metrics> + 'a) -> Self {
+        self.evaluate = Some(Box::new(evaluate));
+        self
+    }
+
+    /// The network in its present state, without autodiff.
+    ///
+    /// # Errors
+    /// If a step failed half-way and left no network.
+    pub fn trained(&self) -> Result<N> {
+        Ok(self.network()?.valid())
+    }
+
+    fn network(&self) -> Result<&N> {
+        self.network.as_ref().ok_or_else(lost)
+    }
+
+    /// What step `step` truncates.
+    fn ranks(&mut self, step: usize) -> Result<Ranks> {
+        let epoch = step / self.epoch;
+        if self.drawn.as_ref().is_none_or(|(drawn, _)| *drawn != epoch) {
+            let seed = self.seed.stream("ranks").at(epoch as u64);
+            let ranks = self.network()?.ranks();
+            let drawn = draw_ranks(self.config.sampling, &ranks, self.epoch, seed);
+            self.drawn = Some((epoch, drawn));
+        }
+        let drawn = self
+            .drawn
+            .as_ref()
+            .and_then(|(_, ranks)| ranks.get(step % self.epoch));
+        Ok(drawn.cloned().unwrap_or(Ranks::Full))
+    }
+}
+
+/// Stochastic gradient descent with momentum and weight decay, as PyTorch computes it.
+pub fn optimizer(config: &MaestroConfig) -> ModuleOptimizer {
+    let momentum = MomentumConfig::new()
+        .with_momentum(config.momentum)
+        .with_dampening(0.0);
+    let mut sgd = SgdConfig::new();
+    if config.momentum > 0.0 {
+        sgd = sgd.with_momentum(Some(momentum));
+    }
+    if config.weight_decay > 0.0 {
+        sgd = sgd.with_weight_decay(Some(WeightDecayConfig::new(config.weight_decay as f32)));
+    }
+    sgd.init()
+}
+
+impl<N: Network> Procedure for Training<'_, N> {
+    fn step(&mut self, step: usize) -> Result<Scalars> {
+        let ranks = self.ranks(step)?;
+        let (images, labels) = (self.batch)(step, &self.device)?;
+        let network = self.network.take().ok_or_else(lost)?;
+        let loss = loss(&network, &self.config, images, labels, &ranks)?;
+        let scalars = Scalars::new()
+            .with("loss", loss.partial)
+            .with("lasso", loss.lasso);
+        let gradients = GradientsParams::from_grads(loss.total.backward(), &network);
+        let rate = self.schedule.at(step);
+        let mut network = self.optimiser.step(rate, network, gradients);
+        if (step + 1).is_multiple_of(self.epoch) {
+            network.shrink(self.config.threshold, self.config.hierarchical)?;
+        }
+        self.network = Some(network);
+        Ok(scalars)
+    }
+
+    fn evaluate(&mut self, step: usize) -> Result<Metrics> {
+        let network = self.trained()?;
+        match &mut self.evaluate {
+            Some(evaluate) => evaluate(&network, step),
+            None => Ok(Metrics::new()),
+        }
+    }
+
+    fn non_finite(&self) -> Result<Option<(String, f64)>> {
+        non_finite(self.network()?)
+    }
+
+    fn save(&self, folder: &Path) -> Result<()> {
+        let network = self.network()?;
+        let layers = network.layers();
+        let survivors: Vec<&[usize]> = layers.iter().map(|(_, layer)| layer.survivors()).collect();
+        config::save(&survivors_of(&survivors), &folder.join("ranks.json"))?;
+        save_module(network, &folder.join("network.bpk"))?;
+        save_optimiser(&self.optimiser, &folder.join("optimiser.bpk"))
+    }
+
+    fn load(&mut self, folder: &Path) -> Result<()> {
+        let network = self.network.take().ok_or_else(lost)?;
+        let mut network = load_module(network, &folder.join("network.bpk"))?;
+        let path = folder.join("ranks.json");
+        let survivors: Vec<Vec<usize>> = config::load(&path)?;
+        let layers = network.layers_mut();
+        if survivors.len() != layers.len() {
+            let problem = format!(
+                "{} layers, the network has {}",
+                survivors.len(),
+                layers.len()
+            );
+            return Err(Error::format(&path, problem));
+        }
+        for (layer, survivors) in layers.into_iter().zip(survivors) {
+            layer.set_survivors(survivors)?;
+        }
+        self.network = Some(network);
+        self.drawn = None;
+        self.optimiser = load_optimiser(self.optimiser.clone(), &folder.join("optimiser.bpk"))?;
+        Ok(())
+    }
+}
+
+fn survivors_of(survivors: &[&[usize]]) -> Vec<Vec<usize>> {
+    survivors.iter().map(|ranks| ranks.to_vec()).collect()
+}
+
+fn lost() -> Error {
+    Error::other(
+        "training",
+        "an earlier step failed half-way: start again from the last checkpoint",
+    )
+}

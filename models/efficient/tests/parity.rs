@@ -1,0 +1,19 @@
+//! Holds the crate to fixtures made by the papers' own code.
+
+#[path = "parity/convit.rs"]
+mod convit;
+#[path = "parity/slab.rs"]
+mod slab;
+
+use menagerie_parity::Case;
+use std::process::ExitCode;
+
+/// One list per system.
+const CASES: &[&[Case]] = &[convit::CASES, slab::CASES];
+
+fn main() -> ExitCode {
+    menagerie_parity::main(
+        concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures"),
+        &CASES.concat(),
+    )
+}
