@@ -1,4 +1,4 @@
-//! Pre-trains a small masked autoencoder on garments for a few dozen steps and shows what it makes
+//! Pre-trains a small masked autoencoder on garments for a few hundred steps and shows what it makes
 //! of hidden patches.
 //!
 //! ```text
@@ -18,7 +18,7 @@ use menagerie_train::{FitConfig, Progress, Run, Sampler, Schedule, Supervised, i
 use std::path::Path;
 
 const BATCH: usize = 64;
-const STEPS: usize = 120;
+const STEPS: usize = 600;
 
 /// Grey images, `[indices, 1, 28, 28]` in -1..1.
 fn batch(set: &ImageSet, indices: Vec<usize>, device: &Device) -> Result<Tensor<4>> {

@@ -9,6 +9,10 @@
 //! folder; a decided claim that is *not met* ends the program with exit code 1.
 
 pub mod cluster;
+pub mod codec;
+pub mod edge;
+pub mod efficient;
+pub mod generative;
 mod jobs;
 pub mod mae;
 pub mod representation;
@@ -21,13 +25,21 @@ use std::path::{Path, PathBuf};
 
 /// Every recipe, by family and slug.
 pub const RECIPES: &[Recipe] = &[
+    cluster::depict::RECIPE,
     cluster::prototype_net::RECIPE,
+    cluster::stacked_geo::RECIPE,
+    codec::rave::RECIPE,
+    edge::maestro::RECIPE,
+    efficient::convit::RECIPE,
+    efficient::slab::RECIPE,
+    generative::diffusion_classifier::RECIPE,
     mae::color_mae::RECIPE,
     mae::dmae::RECIPE,
     mae::mae_base::RECIPE,
     mae::videomae_v2::RECIPE,
     representation::qlae::RECIPE,
     sae::gradient_sae::RECIPE,
+    sae::sae_base::RECIPE,
     sae::sae_dark_matter::RECIPE,
 ];
 

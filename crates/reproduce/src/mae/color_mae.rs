@@ -7,26 +7,31 @@
 mod dense;
 mod masks;
 mod present;
+mod shapes;
 
-use super::common::{Batches, Curve, Images, Length, fine_tune, fit, probe};
+use super::common::{Batches, Curve, Images, Length, Protocol, fine_tune, fit, probe};
 use crate::{Context, Recipe, Scale, jobs};
 use anyhow::Context as _;
 use burn::tensor::{Device, Tensor};
 use menagerie_core::{Error, Result, Seed};
 use menagerie_data_image::{FolderConfig, Split, augment::Augmentation, fashion_mnist, folder};
+use menagerie_data_synthetic::TexturesConfig;
 use menagerie_mae::{
     color_mae::{
         self, Color, ColorMaeConfig, ColorMasks, ColorPretrainingConfig, NoiseConfig,
         NoiseSchedule, Sampling,
     },
     mae_base::{
-        ClassifierConfig, DecoderConfig, FinetuningConfig, Mae, MaeConfig, MixConfig, VitConfig,
+        ClassifierConfig, DecoderConfig, FinetuningConfig, Mae, MaeConfig, MixConfig,
+        ProbingConfig, VitConfig,
         objective::{masked_error, target},
         weights,
     },
 };
 use menagerie_report::Report;
 use menagerie_train::{Progress, Supervised, initialise};
+
+use shapes::Shapes;
 
 /// The recipe behind `cargo xtask reproduce color-mae`.
 pub const RECIPE: Recipe = Recipe {
@@ -37,12 +42,13 @@ pub const RECIPE: Recipe = Recipe {
 fn run(context: &Context) -> anyhow::Result<Report> {
     let experiment = Experiment::of(context.scale)?;
     let outcomes = all(&experiment, context)?;
+    let textured = shapes::study(&experiment, context)?;
     let looks = masks::looks(&experiment, context)?;
     let costs = masks::costs(&experiment, context)?;
     Ok(present::report(
         context,
         &experiment,
-        &outcomes,
+        (&outcomes, &textured),
         &looks,
         &costs,
     )?)
@@ -68,9 +74,12 @@ struct Experiment {
     noise: NoiseConfig,
     sampling: Sampling,
     pretraining: (ColorPretrainingConfig, Length),
+    probing: Protocol,
     finetuning: (FinetuningConfig, Length),
     /// Rate of stochastic depth in fine-tuning.
     drop_path: f64,
+    /// The dense task, if it is run.
+    shapes: Option<Shapes>,
     seeds: usize,
     /// Runs at a time.
     workers: usize,
@@ -100,25 +109,21 @@ impl Experiment {
             model: model.with_norm_pix_loss(false),
             noise: NoiseConfig::new(Color::White).with_slices(512),
             sampling: Sampling::PerImage,
-            pretraining: (
-                ColorPretrainingConfig::new(),
-                Length {
-                    steps: 600,
-                    batch: 64,
-                    rate: 1e-3,
-                },
-            ),
+            pretraining: (ColorPretrainingConfig::new(), Length::new(600, 64, 1e-3)),
+            probing: Protocol::Whole(300),
             finetuning: (
                 FinetuningConfig::new()
                     .with_layer_decay(1.0)
                     .with_mix(MixConfig::none()),
-                Length {
-                    steps: 150,
-                    batch: 64,
-                    rate: 1e-3,
-                },
+                Length::new(150, 64, 1e-3),
             ),
             drop_path: 0.0,
+            shapes: Some(Shapes {
+                drawn: TexturesConfig::small(),
+                unlabelled: 20_000,
+                labelled: [400, 400],
+                length: Length::new(2_000, 32, 1e-3),
+            }),
             seeds: 3,
             workers: std::thread::available_parallelism().map_or(1, usize::from),
         })
@@ -143,12 +148,13 @@ impl Experiment {
         let unlabelled = Images::augmented(read("train")?, Augmentation::pre_training(side))?;
         let pretraining = ColorPretrainingConfig::published(300);
         let finetuning = FinetuningConfig::base();
-        let length = |rate: f64, batch: usize, epochs: f64| Length {
-            steps: (epochs * unlabelled.len() as f64 / batch as f64) as usize,
-            batch,
-            rate,
-        };
         let mae = &pretraining.mae;
+        let images = unlabelled.len();
+        let pretrained = Length {
+            schedule: pretraining.schedule(images / mae.batch)?,
+            ..Length::published(&mae.schedule(), images, mae.batch)?
+        };
+        let tuned = Length::published(&finetuning.schedule(), images, finetuning.batch)?;
         Ok(Self {
             train: unlabelled.with_augmentation(Augmentation::fine_tuning(side))?,
             test: Images::augmented(read("val")?, Augmentation::evaluation(side))?,
@@ -157,19 +163,12 @@ impl Experiment {
             model: ColorMaeConfig::base().mae,
             noise: NoiseConfig::new(Color::White),
             sampling: Sampling::Grouped,
-            finetuning: (
-                finetuning.clone(),
-                length(
-                    finetuning.schedule().peak,
-                    finetuning.batch,
-                    finetuning.epochs,
-                ),
-            ),
-            pretraining: (
-                pretraining.clone(),
-                length(mae.schedule().peak, mae.batch, mae.epochs),
-            ),
+            pretraining: (pretraining, pretrained),
+            probing: Protocol::Published(ProbingConfig::new()),
+            finetuning: (finetuning, tuned),
             drop_path: 0.1,
+            // Segmentation and detection at the published size take their own frameworks.
+            shapes: None,
             seeds: 1,
             workers: 1,
             unlabelled,
@@ -244,14 +243,14 @@ fn one(
     let model = initialise(&tracked, seed.stream("weights"), || system.init(&tracked))?;
     let optimiser = config.optimizer(&model)?;
     let masks = system.masks(seed)?;
-    let mut batches = Batches::new(&experiment.unlabelled, length.batch, seed)?;
+    let mut batches = Batches::new(experiment.unlabelled.clone(), length.batch, seed)?;
     let epoch = (experiment.unlabelled.len() / length.batch).max(1);
     let batch = |step: usize, device: &Device| {
         let (images, _, _) = batches.at(step, device)?;
         masks.mask(images, step, epoch, seed)
     };
     let setup = (seed, length, config, &system);
-    let procedure = Supervised::new(model, optimiser, length.schedule(), batch);
+    let procedure = Supervised::new(model, optimiser, length.schedule.clone(), batch);
     let name = format!("{label}-pre-training");
     let (model, loss) = fit(context, &name, &setup, procedure, &length.fit(), progress)?;
 
@@ -260,7 +259,15 @@ fn one(
         .stratified(experiment.labels, seed.stream("labels"))?;
     let sets = [&labelled, &experiment.test];
     let name = format!("{label}-probe");
-    let probed = probe(context, &name, &model.encoder, sets, seed, progress)?;
+    let probed = probe(
+        context,
+        &name,
+        &model.encoder,
+        sets,
+        &experiment.probing,
+        seed,
+        progress,
+    )?;
     let fine_tuned = TUNED
         .contains(&color)
         .then(|| tune(experiment, context, &model, sets, label, seed, progress))
@@ -322,7 +329,7 @@ fn tune(
     })?;
     let (training, length) = &experiment.finetuning;
     let name = format!("{label}-fine-tuning");
-    let training = (training, *length);
+    let training = (training, length);
     fine_tune(context, &name, classifier, sets, training, seed, progress)
 }
 
@@ -351,11 +358,7 @@ mod tests {
 
     fn brief() -> Experiment {
         let images = Images::padded(stripes(40), 32).unwrap();
-        let short = |steps: usize| Length {
-            steps,
-            batch: 8,
-            rate: 1e-3,
-        };
+        let short = |steps: usize| Length::new(steps, 8, 1e-3);
         Experiment {
             unlabelled: images.clone(),
             train: images.clone(),
@@ -366,6 +369,7 @@ mod tests {
             noise: NoiseConfig::new(Color::White).with_slices(24).with_size(32),
             sampling: Sampling::PerImage,
             pretraining: (ColorPretrainingConfig::new(), short(3)),
+            probing: Protocol::Whole(60),
             finetuning: (
                 FinetuningConfig::new()
                     .with_layer_decay(1.0)
@@ -373,6 +377,12 @@ mod tests {
                 short(2),
             ),
             drop_path: 0.0,
+            shapes: Some(Shapes {
+                drawn: TexturesConfig::small(),
+                unlabelled: 16,
+                labelled: [6, 6],
+                length: short(3),
+            }),
             seeds: 1,
             workers: 2,
         }
@@ -400,10 +410,23 @@ mod tests {
             assert_eq!((one.probe, one.dense), (two.probe, two.dense));
             assert_eq!(one.fine_tuned.is_some(), TUNED.contains(&one.color));
         }
+        let textured = shapes::study(&experiment, &context(false)).unwrap();
+        let colors: Vec<Option<Color>> = textured.iter().map(|outcome| outcome.color).collect();
+        assert_eq!(colors, [Some(Color::Green), None, Some(Color::White)]);
+        assert_eq!(
+            textured,
+            shapes::study(&experiment, &context(true)).unwrap()
+        );
         let looks = masks::looks(&experiment, &context(true)).unwrap();
         let costs = masks::costs(&experiment, &context(true)).unwrap();
-        let report =
-            present::report(&context(true), &experiment, &outcomes, &looks, &costs).unwrap();
+        let report = present::report(
+            &context(true),
+            &experiment,
+            (&outcomes, &textured),
+            &looks,
+            &costs,
+        )
+        .unwrap();
         report.write(dir.path()).unwrap();
         for picture in [
             "masks.png",

@@ -7,17 +7,17 @@ use burn::train::{LearnerModel, TrainStep};
 use menagerie_core::{Error, Result, Seed};
 use menagerie_data_image::{ImageSet, augment::Augmentation};
 use menagerie_mae::mae_base::{
-    Classifier, Encoder, FinetuningConfig, LabelledFeatures, Lars, ProbeHead, Probing, probed,
+    Classifier, Encoder, EpochSchedule, FinetuningConfig, LabelledFeatures, Lars, ProbeHead,
+    Probing, ProbingConfig, probed,
 };
 use menagerie_train::{
     FitConfig, Procedure, Progress, Rates, Run, Sampler, Scalars, Schedule, Split, Supervised,
 };
 use serde::Serialize;
+use std::sync::Arc;
 
 /// Images per batch of an evaluation.
 const EVALUATION_BATCH: usize = 250;
-/// Steps of a probe; every one sees all labelled images.
-const PROBE_STEPS: usize = 300;
 /// The peak rate of a probe, the published one.
 const PROBE_RATE: f64 = 6.4;
 
@@ -28,7 +28,7 @@ const DEVIATION: f32 = 0.353;
 /// Images as a network takes them.
 #[derive(Clone, Debug)]
 pub(crate) struct Images {
-    set: ImageSet,
+    set: Arc<ImageSet>,
     view: View,
 }
 
@@ -49,12 +49,18 @@ impl Images {
             let rule = format!("must be grey and at most {side} on a side");
             return Err(Error::input("images", set.image_shape(), rule));
         }
-        let view = View::Padded(side);
-        Ok(Self { set, view })
+        Ok(Self {
+            set: Arc::new(set),
+            view: View::Padded(side),
+        })
     }
 
     /// Colour images, augmented by a draw of their own whenever they are used.
     pub(crate) fn augmented(set: ImageSet, augmentation: Augmentation) -> Result<Self> {
+        Self::seen(Arc::new(set), augmentation)
+    }
+
+    fn seen(set: Arc<ImageSet>, augmentation: Augmentation) -> Result<Self> {
         augmentation.validate()?;
         let view = View::Augmented(Box::new(augmentation));
         Ok(Self { set, view })
@@ -64,7 +70,7 @@ impl Images {
     pub(crate) fn with_augmentation(&self, augmentation: Augmentation) -> Result<Self> {
         match &self.view {
             View::Padded(_) => Ok(self.clone()),
-            View::Augmented(_) => Self::augmented(self.set.clone(), augmentation),
+            View::Augmented(_) => Self::seen(self.set.clone(), augmentation),
         }
     }
 
@@ -82,10 +88,13 @@ impl Images {
 
     /// A random subset with every class at its share.
     pub(crate) fn stratified(&self, count: usize, seed: Seed) -> Result<Self> {
-        Ok(Self {
-            set: self.set.stratified(count, seed)?,
-            view: self.view.clone(),
-        })
+        // All of them need no copy.
+        let set = match count == self.set.len() {
+            true => self.set.clone(),
+            false => Arc::new(self.set.stratified(count, seed)?),
+        };
+        let view = self.view.clone();
+        Ok(Self { set, view })
     }
 
     /// The images `indices`, normalised, `[indices, 3, side, side]`.
@@ -152,17 +161,17 @@ impl Images {
 }
 
 /// The batches of a run: indices, images, a seed for other draws of the step.
-pub(crate) struct Batches<'a> {
-    images: &'a Images,
+pub(crate) struct Batches {
+    images: Images,
     sampler: Sampler,
     seed: Seed,
 }
 
-impl<'a> Batches<'a> {
-    pub(crate) fn new(images: &'a Images, batch: usize, seed: Seed) -> Result<Self> {
+impl Batches {
+    pub(crate) fn new(images: Images, batch: usize, seed: Seed) -> Result<Self> {
         Ok(Self {
-            images,
             sampler: Sampler::shuffled(images.len(), batch, seed.stream("batches"))?,
+            images,
             seed,
         })
     }
@@ -187,19 +196,34 @@ impl<'a> Batches<'a> {
 }
 
 /// How long and how fast a model is trained.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Length {
     /// Updates.
     pub steps: usize,
     /// Images per update.
     pub batch: usize,
-    /// The learning rate after the warm-up of 5 % of the steps.
-    pub rate: f64,
+    /// The learning rate.
+    pub schedule: Schedule,
 }
 
 impl Length {
-    pub(crate) fn schedule(&self) -> Schedule {
-        Schedule::cosine(self.rate, self.steps / 20, self.steps).starting_at(0.0)
+    /// Up to `rate` over 5 % of the steps, then half a cosine to 0.
+    pub(crate) fn new(steps: usize, batch: usize, rate: f64) -> Self {
+        Self {
+            steps,
+            batch,
+            schedule: Schedule::cosine(rate, steps / 20, steps).starting_at(0.0),
+        }
+    }
+
+    /// The published epochs over `images`, at published rates.
+    pub(crate) fn published(rates: &EpochSchedule, images: usize, batch: usize) -> Result<Self> {
+        let epoch = images / batch.max(1);
+        Ok(Self {
+            steps: (rates.epochs * epoch as f64).round() as usize,
+            batch,
+            schedule: rates.steps(epoch)?,
+        })
     }
 
     /// Logs about 100 lines, writes few checkpoints.
@@ -212,6 +236,15 @@ impl Length {
             ..FitConfig::new(self.steps)
         }
     }
+}
+
+/// How a linear layer is probed with.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) enum Protocol {
+    /// So many steps, each on all labelled images, which are encoded once.
+    Whole(usize),
+    /// The published run: batches that are cropped and mirrored anew at every step.
+    Published(ProbingConfig),
 }
 
 /// A metric of every logged step.
@@ -270,37 +303,53 @@ pub(crate) fn probe(
     name: &str,
     encoder: &Encoder,
     [labelled, test]: [&Images; 2],
+    protocol: &Protocol,
     seed: Seed,
     progress: &Progress,
 ) -> Result<f64> {
     let device = &context.device;
-    let [train_features, test_features] = [
-        features(encoder, labelled, device)?,
-        features(encoder, test, device)?,
-    ];
     let classes = labelled.class_names().len();
     let tracked = device.clone().autodiff();
-    let dim = encoder.config().dim;
+    let (dim, side) = (encoder.config().dim, encoder.config().image);
     let head = menagerie_train::initialise(&tracked, seed.stream("probe"), || {
         ProbeHead::new(dim, classes, &tracked)
     })?;
-    let labels = ints(labelled.labels(), device);
-    let batch = |_: usize, _: &Device| {
-        Ok(LabelledFeatures {
-            features: train_features.clone(),
-            labels: labels.clone(),
-        })
+    let (steps, mut probing) = match protocol {
+        Protocol::Whole(steps) => {
+            let all = LabelledFeatures {
+                features: features(encoder, labelled, device)?,
+                labels: ints(labelled.labels(), device),
+            };
+            let batch = move |_: usize, _: &Device| Ok(all.clone());
+            let schedule = Schedule::cosine(PROBE_RATE, steps / 10, *steps).starting_at(0.0);
+            let probing = Probing::new(head, Lars::new(), schedule, batch)?;
+            (*steps, probing)
+        }
+        Protocol::Published(config) => {
+            let cropped = labelled.with_augmentation(Augmentation::linear_probe(side))?;
+            let length = Length::published(&config.schedule(), cropped.len(), config.batch)?;
+            let encoder = encoder.clone();
+            let mut batches = Batches::new(cropped, length.batch, seed.stream("probing"))?;
+            let batch = move |step: usize, device: &Device| {
+                let (images, labels, _) = batches.at(step, device)?;
+                Ok(LabelledFeatures {
+                    features: probed(&encoder, images)?,
+                    labels: ints(&labels, device),
+                })
+            };
+            let probing = Probing::new(head, config.lars, length.schedule, batch)?;
+            (length.steps, probing)
+        }
     };
-    let schedule = Schedule::cosine(PROBE_RATE, PROBE_STEPS / 10, PROBE_STEPS).starting_at(0.0);
-    let mut probing = Probing::new(head, Lars::new(), schedule, batch)?;
-    let setup = (seed, labelled.len(), dim);
+    let setup = (seed, labelled.len(), dim, protocol);
     let fit = FitConfig {
         checkpoint_every: 0,
         evaluate_every: 0,
-        ..FitConfig::new(PROBE_STEPS)
+        log_every: (steps / 100).max(1),
+        ..FitConfig::new(steps)
     };
     follow(context, name, &setup, &mut probing, &fit, progress)?;
-    let scores = probing.trained()?.forward(test_features);
+    let scores = probing.trained()?.forward(features(encoder, test, device)?);
     percent(scores, test.labels(), device)
 }
 
@@ -310,18 +359,18 @@ pub(crate) fn fine_tune(
     name: &str,
     model: Classifier,
     [labelled, test]: [&Images; 2],
-    (config, length): (&FinetuningConfig, Length),
+    (config, length): (&FinetuningConfig, &Length),
     seed: Seed,
     progress: &Progress,
 ) -> Result<f64> {
     let classifier = model.config().clone();
-    let mut batches = Batches::new(labelled, length.batch, seed.stream("fine-tuning"))?;
+    let mut batches = Batches::new(labelled.clone(), length.batch, seed.stream("fine-tuning"))?;
     let batch = |step: usize, device: &Device| {
         let (images, labels, seed) = batches.at(step, device)?;
         config.prepare(&classifier, images, &labels, seed)
     };
     let optimiser = config.optimizer(&model)?;
-    let rates: Rates = config.rates(&model, length.schedule())?;
+    let rates: Rates = config.rates(&model, length.schedule.clone())?;
     let setup = (seed, length, config, &classifier, labelled.len());
     let procedure = Supervised::new(model, optimiser, rates, batch);
     let (model, _) = fit(context, name, &setup, procedure, &length.fit(), progress)?;

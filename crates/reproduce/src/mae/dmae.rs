@@ -1,24 +1,24 @@
 //! Distillation on Fashion-MNIST: a student that learns from a middle block of a pre-trained teacher
 //! against one that is pre-trained alone for as many steps, and against other targets and masks.
 
+mod measure;
 mod present;
 
-use super::common::{Batches, Images, Length, fine_tune, fit, probe};
+use super::common::{Batches, Images, Length, Protocol, fine_tune, fit, probe};
 use crate::{Context, Recipe, Scale, jobs};
 use anyhow::Context as _;
-use burn::module::Module;
-use burn::tensor::{Device, Distribution, Tensor};
-use menagerie_core::{Error, Result, Seed};
+use burn::tensor::Device;
+use measure::{Cost, Tiles, cost, originals, pictures};
+use menagerie_core::{Result, Seed};
 use menagerie_data_image::{FolderConfig, Split, augment::Augmentation, fashion_mnist, folder};
 use menagerie_mae::dmae::{self, DistillationBatch, DmaeConfig, Teacher};
 use menagerie_mae::mae_base::{
-    ClassifierConfig, DecoderConfig, FinetuningConfig, Mae, MaeConfig, MaskedImages, MixConfig,
-    PretrainingConfig, VitConfig, weights,
+    ClassifierConfig, DecoderConfig, EpochSchedule, FinetuningConfig, Mae, MaeConfig, MaskedImages,
+    MixConfig, PretrainingConfig, ProbingConfig, VitConfig, weights,
 };
 use menagerie_report::Report;
 use menagerie_train::{Progress, Supervised, initialise};
 use serde::Serialize;
-use std::time::Instant;
 
 /// The recipe behind `cargo xtask reproduce dmae`.
 pub const RECIPE: Recipe = Recipe {
@@ -53,6 +53,8 @@ pub(super) struct Arm {
     pub scaled: bool,
     /// Whether it is fine-tuned besides probed.
     pub tuned: bool,
+    /// Whether a claim is decided by it: by all seeds then, by one otherwise.
+    pub decides: bool,
 }
 
 /// The whole comparison.
@@ -66,8 +68,10 @@ struct Experiment {
     config: DmaeConfig,
     arms: Vec<Arm>,
     distillation: (PretrainingConfig, Length),
+    probing: Protocol,
     finetuning: (FinetuningConfig, Length),
     drop_path: f64,
+    /// Of arms that decide a claim.
     seeds: usize,
     workers: usize,
     /// Images of a timed pass of the teacher.
@@ -82,8 +86,8 @@ impl Experiment {
         }
     }
 
-    /// 49 patches; a teacher of eight blocks of width 128, a student of four of width 48. The steps
-    /// are a fifth of the card's, so that the run fits ten minutes.
+    /// 49 patches; a teacher of eight blocks of width 128, a student of four of width 48. About two
+    /// thirds of 3 000 and 1 000 steps, in batches of 32 for 128, so that the run fits ten minutes.
     fn small() -> Result<Self> {
         let train = Images::padded(fashion_mnist(Split::Train)?, 28)?;
         let test = fashion_mnist(Split::Test)?.stratified(2_000, Seed(0))?;
@@ -93,11 +97,7 @@ impl Experiment {
                 .with_norm_pix_loss(false)
         };
         let (student, teacher) = (mae(48, 4), mae(128, 8));
-        let length = |steps: usize| Length {
-            steps,
-            batch: 128,
-            rate: 1e-3,
-        };
+        let length = |steps: usize| Length::new(steps, 32, 1e-3);
         let config = DmaeConfig::new(student, teacher.encoder.clone(), vec![2], vec![5]);
         let arm = |name, teacher_block| Arm {
             name,
@@ -105,21 +105,29 @@ impl Experiment {
             mask_ratio: 0.75,
             scaled: false,
             tuned: false,
+            decides: false,
         };
-        let tuned = |arm: Arm| Arm { tuned: true, ..arm };
+        let decides = |arm: Arm| Arm {
+            decides: true,
+            ..arm
+        };
+        let tuned = |arm: Arm| Arm {
+            tuned: true,
+            ..decides(arm)
+        };
         Ok(Self {
             unlabelled: train.clone(),
             train,
             test: Images::padded(test, 28)?,
             labels: 1_000,
-            origin: Origin::Trained(Box::new(teacher), length(600)),
+            origin: Origin::Trained(Box::new(teacher), length(2_000)),
             arms: vec![
                 tuned(arm("alone", None)),
                 tuned(arm("distilled", Some(5))),
                 arm("last block", Some(7)),
                 Arm {
                     mask_ratio: 0.9,
-                    ..arm("nine tenths hidden", Some(5))
+                    ..decides(arm("nine tenths hidden", Some(5)))
                 },
                 Arm {
                     scaled: true,
@@ -127,16 +135,13 @@ impl Experiment {
                 },
             ],
             config,
-            distillation: (PretrainingConfig::new(), length(200)),
+            distillation: (PretrainingConfig::new(), length(700)),
+            probing: Protocol::Whole(300),
             finetuning: (
                 FinetuningConfig::new()
                     .with_layer_decay(1.0)
                     .with_mix(MixConfig::none()),
-                Length {
-                    steps: 150,
-                    batch: 64,
-                    rate: 1e-3,
-                },
+                Length::new(150, 64, 1e-3),
             ),
             drop_path: 0.0,
             seeds: 3,
@@ -164,30 +169,21 @@ impl Experiment {
         let side = config.student.encoder.image;
         let unlabelled = Images::augmented(read("train")?, Augmentation::pre_training(side))?;
         let (distillation, finetuning) = (dmae::distillation(), dmae::fine_tuning());
-        let length = |rate: f64, batch: usize, epochs: f64| Length {
-            steps: (epochs * unlabelled.len() as f64 / batch as f64) as usize,
-            batch,
-            rate,
-        };
+        let length =
+            |rates: &EpochSchedule, batch: usize| Length::published(rates, unlabelled.len(), batch);
         let arm = |name, teacher_block, mask_ratio| Arm {
             name,
             teacher_block,
             mask_ratio,
             scaled: false,
             tuned: true,
+            decides: true,
         };
         let lengths = [
-            length(
-                distillation.schedule().peak,
-                distillation.batch,
-                distillation.epochs,
-            ),
-            length(
-                finetuning.schedule().peak,
-                finetuning.batch,
-                finetuning.epochs,
-            ),
+            length(&distillation.schedule(), distillation.batch)?,
+            length(&finetuning.schedule(), finetuning.batch)?,
         ];
+        let [distilling, tuning] = lengths;
         Ok(Self {
             train: unlabelled.with_augmentation(Augmentation::fine_tuning(side))?,
             test: Images::augmented(read("val")?, Augmentation::evaluation(side))?,
@@ -201,8 +197,9 @@ impl Experiment {
                 arm("nine tenths hidden", Some(17), 0.95),
             ],
             config,
-            distillation: (distillation, lengths[0]),
-            finetuning: (finetuning, lengths[1]),
+            distillation: (distillation, distilling),
+            probing: Protocol::Published(ProbingConfig::new()),
+            finetuning: (finetuning, tuning),
             drop_path: 0.15,
             seeds: 1,
             workers: 1,
@@ -232,16 +229,8 @@ struct Outcome {
     probe: f64,
     /// Accuracy after fine-tuning, in percent.
     tuned: Option<f64>,
-}
-
-/// Seconds of a pass of the teacher over a batch.
-struct Cost {
-    /// All blocks, the last norm and the decoder, as the released code runs it.
-    whole: f64,
-    /// As far as the aligned block.
-    partial: f64,
-    /// Blocks that run, of all.
-    blocks: [usize; 2],
+    /// The first test images as the student fills them in.
+    pictures: Option<Tiles>,
 }
 
 struct Results {
@@ -249,6 +238,8 @@ struct Results {
     /// The linear probe of the teacher's own features, in percent.
     teacher_probe: f64,
     cost: Option<Cost>,
+    /// The first test images, the visible part of them, and what the teacher makes of it.
+    pictures: [Tiles; 3],
 }
 
 fn all(experiment: &Experiment, context: &Context) -> anyhow::Result<Results> {
@@ -260,11 +251,22 @@ fn all(experiment: &Experiment, context: &Context) -> anyhow::Result<Results> {
         .stratified(experiment.labels, seed.stream("labels"))?;
     let sets = [&labelled, &experiment.test];
     let name = "teacher-probe";
-    let teacher_probe = probe(context, name, &teacher.encoder, sets, seed, &progress)?;
+    let teacher_probe = probe(
+        context,
+        name,
+        &teacher.encoder,
+        sets,
+        &experiment.probing,
+        seed,
+        &progress,
+    )?;
     let cost = cost(experiment, &teacher, &context.device)?;
+    let [images, visible] = originals(experiment, context)?;
+    let filled = pictures(&teacher, experiment, context)?;
 
     let jobs: Vec<(usize, Arm)> = (0..experiment.seeds)
         .flat_map(|seed| experiment.arms.iter().map(move |arm| (seed, arm.clone())))
+        .filter(|(seed, arm)| arm.decides || *seed == 0)
         .collect();
     let outcomes = jobs::run(&jobs, experiment.workers, |(seed, arm)| {
         let label = format!("{}-seed{seed}", arm.name.replace(' ', "-"));
@@ -274,6 +276,7 @@ fn all(experiment: &Experiment, context: &Context) -> anyhow::Result<Results> {
         outcomes,
         teacher_probe,
         cost: Some(cost),
+        pictures: [images, visible, filled],
     })
 }
 
@@ -294,7 +297,7 @@ fn teacher(
             let tracked = context.device.clone().autodiff();
             let model = initialise(&tracked, seed.stream("weights"), || config.init(&tracked))?;
             let optimiser = training.optimizer(&model)?;
-            let mut batches = Batches::new(&experiment.unlabelled, length.batch, seed)?;
+            let mut batches = Batches::new(experiment.unlabelled.clone(), length.batch, seed)?;
             let batch = |step: usize, device: &Device| {
                 let (images, _, seed) = batches.at(step, device)?;
                 let rows = images.dims()[0];
@@ -302,7 +305,7 @@ fn teacher(
                 Ok(MaskedImages { images, masking })
             };
             let setup = (seed, length, training, config);
-            let procedure = Supervised::new(model, optimiser, length.schedule(), batch);
+            let procedure = Supervised::new(model, optimiser, length.schedule.clone(), batch);
             let fitted = fit(
                 context,
                 "teacher",
@@ -333,7 +336,15 @@ fn one(
         .stratified(experiment.labels, seed.stream("labels"))?;
     let sets = [&labelled, &experiment.test];
     let name = format!("{label}-probe");
-    let probe = probe(context, &name, &student.encoder, sets, seed, progress)?;
+    let probe = probe(
+        context,
+        &name,
+        &student.encoder,
+        sets,
+        &experiment.probing,
+        seed,
+        progress,
+    )?;
     let tuned = arm
         .tuned
         .then(|| {
@@ -346,7 +357,7 @@ fn one(
             let classifier = initialise(&tracked, seed.stream("classifier"), || {
                 weights::pretrained_from(&config, state, &tracked).map(|(model, _)| model)
             })?;
-            let (name, training) = (format!("{label}-fine-tuning"), (training, *length));
+            let (name, training) = (format!("{label}-fine-tuning"), (training, length));
             fine_tune(context, &name, classifier, sets, training, seed, progress)
         })
         .transpose()?;
@@ -355,6 +366,9 @@ fn one(
         seed: index,
         probe,
         tuned,
+        pictures: (index == 0 && arm.tuned)
+            .then(|| pictures(&student, experiment, context))
+            .transpose()?,
     })
 }
 
@@ -371,7 +385,7 @@ fn student(
     let config = experiment.arm_config(arm);
     let (training, length) = &experiment.distillation;
     let tracked = context.device.clone().autodiff();
-    let mut batches = Batches::new(&experiment.unlabelled, length.batch, seed)?;
+    let mut batches = Batches::new(experiment.unlabelled.clone(), length.batch, seed)?;
     let mut masked = |step: usize, device: &Device| {
         let (images, _, seed) = batches.at(step, device)?;
         let rows = images.dims()[0];
@@ -389,7 +403,7 @@ fn student(
             let (images, masking) = masked(step, device)?;
             Ok(MaskedImages { images, masking })
         };
-        let procedure = Supervised::new(model, optimiser, length.schedule(), batch);
+        let procedure = Supervised::new(model, optimiser, length.schedule.clone(), batch);
         return Ok(fit(context, label, &setup, procedure, &length.fit(), progress)?.0);
     }
     let teacher: Teacher = config.teacher(teacher.encoder.clone())?;
@@ -399,51 +413,9 @@ fn student(
         let (images, masking) = masked(step, device)?;
         DistillationBatch::new(&teacher, images, masking)
     };
-    let procedure = Supervised::new(model, optimiser, length.schedule(), batch);
+    let procedure = Supervised::new(model, optimiser, length.schedule.clone(), batch);
     let fitted = fit(context, label, &setup, procedure, &length.fit(), progress)?;
     Ok(fitted.0.student)
-}
-
-/// Times the whole teacher and the part of it that distillation needs.
-fn cost(experiment: &Experiment, teacher: &Mae, device: &Device) -> Result<Cost> {
-    const PASSES: usize = 7;
-    let config = &experiment.config;
-    let vit = &config.teacher;
-    let shape = [experiment.timed, vit.channels, vit.image, vit.image];
-    let images = Tensor::<4>::random(shape, Distribution::Default, device);
-    let masking = config
-        .student
-        .draw_masking(experiment.timed, Seed(0), device)?;
-    let partial = config.teacher(teacher.encoder.clone())?;
-    let whole = teacher.clone().valid();
-    let median = |pass: &dyn Fn() -> Result<()>| -> Result<f64> {
-        let mut times = Vec::with_capacity(PASSES);
-        for repeat in 0..=PASSES {
-            let began = Instant::now();
-            pass()?;
-            if repeat > 0 {
-                times.push(began.elapsed().as_secs_f64());
-            }
-        }
-        times.sort_by(f64::total_cmp);
-        let median = times.get(PASSES / 2).copied();
-        median.ok_or_else(|| Error::other("timing the teacher", "no pass"))
-    };
-    let read = |tensor: Tensor<3>| drop(tensor.into_data());
-    Ok(Cost {
-        whole: median(&|| {
-            read(whole.forward_with(images.clone(), &masking)?.prediction);
-            Ok(())
-        })?,
-        partial: median(&|| {
-            partial
-                .features(images.clone(), &masking)?
-                .into_iter()
-                .for_each(read);
-            Ok(())
-        })?,
-        blocks: [partial.config().depth, vit.depth],
-    })
 }
 
 #[cfg(test)]
@@ -462,11 +434,7 @@ mod tests {
             resume,
         };
         let images = Images::padded(stripes(40), 28).unwrap();
-        let short = |steps: usize| Length {
-            steps,
-            batch: 8,
-            rate: 1e-3,
-        };
+        let short = |steps: usize| Length::new(steps, 8, 1e-3);
         let mae = |dim: usize, depth: usize| {
             MaeConfig::new(
                 VitConfig::new(28, 7, dim, depth, 2),
@@ -480,6 +448,7 @@ mod tests {
             mask_ratio: 0.75,
             scaled: false,
             tuned: true,
+            decides: true,
         };
         let experiment = Experiment {
             unlabelled: images.clone(),
@@ -494,6 +463,7 @@ mod tests {
                 arm("nine tenths hidden", Some(1)),
             ],
             distillation: (PretrainingConfig::new(), short(3)),
+            probing: Protocol::Whole(60),
             finetuning: (FinetuningConfig::new(), short(2)),
             drop_path: 0.1,
             seeds: 1,
@@ -508,6 +478,7 @@ mod tests {
         }
         let report = present::report(&context(true), &experiment, &results).unwrap();
         report.write(dir.path()).unwrap();
+        assert!(dir.path().join("media/reconstructions.png").is_file());
         assert!(
             report
                 .summary()

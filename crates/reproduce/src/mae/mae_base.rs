@@ -4,7 +4,7 @@
 mod present;
 mod timing;
 
-use super::common::{Batches, Curve, Images, Length, fine_tune, fit, probe};
+use super::common::{Batches, Curve, Images, Length, Protocol, fine_tune, fit, probe};
 use crate::{Context, Recipe, Scale, jobs};
 use anyhow::Context as _;
 use burn::module::Module;
@@ -12,8 +12,8 @@ use burn::tensor::{Device, Tensor};
 use menagerie_core::{Result, Seed};
 use menagerie_data_image::{FolderConfig, Split, augment::Augmentation, fashion_mnist, folder};
 use menagerie_mae::mae_base::{
-    self, ClassifierConfig, DecoderConfig, FinetuningConfig, Mae, MaeConfig, MaskedImages,
-    MixConfig, PretrainingConfig, VitConfig, weights,
+    self, ClassifierConfig, DecoderConfig, EpochSchedule, FinetuningConfig, Mae, MaeConfig,
+    MaskedImages, MixConfig, PretrainingConfig, ProbingConfig, VitConfig, weights,
 };
 use menagerie_report::Report;
 use menagerie_train::{Progress, Supervised, initialise};
@@ -26,9 +26,14 @@ pub const RECIPE: Recipe = Recipe {
 
 fn run(context: &Context) -> anyhow::Result<Report> {
     let experiment = Experiment::of(context.scale)?;
-    let outcomes = all(&experiment, context)?;
+    let (outcomes, ratios) = all(&experiment, context)?;
     let costs = timing::steps(&experiment, context)?;
-    Ok(present::report(context, &experiment, &outcomes, &costs)?)
+    Ok(present::report(
+        context,
+        &experiment,
+        (&outcomes, &ratios),
+        &costs,
+    )?)
 }
 
 /// The whole comparison.
@@ -41,11 +46,12 @@ struct Experiment {
     labels: usize,
     model: MaeConfig,
     pretraining: (PretrainingConfig, Length),
+    probing: Protocol,
     finetuning: (FinetuningConfig, Length),
     /// Rate of stochastic depth in fine-tuning.
     drop_path: f64,
-    /// Other mask ratios, which run with the first seed and are probed only.
-    ratios: Vec<f64>,
+    /// Mask ratios that are compared with the first seed, for so long, and probed only.
+    ratios: (Vec<f64>, Length),
     seeds: usize,
     /// Runs at a time.
     workers: usize,
@@ -60,7 +66,9 @@ impl Experiment {
     }
 
     /// All of Fashion-MNIST without labels, padded to 32×32, then a thousand labels. Without
-    /// augmentation: the run passes over the images about once.
+    /// augmentation: the run passes over the images less than twice. The card's 2 000 steps, in
+    /// batches of 48 for its 256, so that the run fits ten minutes: the same images in fewer and
+    /// larger batches make a worse probe.
     fn small() -> Result<Self> {
         let train = Images::padded(fashion_mnist(Split::Train)?, 32)?;
         let test = fashion_mnist(Split::Test)?.stratified(2_000, Seed(0))?;
@@ -71,27 +79,17 @@ impl Experiment {
             test: Images::padded(test, 32)?,
             labels: 1_000,
             model: MaeConfig::new(encoder, DecoderConfig::new(48, 2, 4)),
-            pretraining: (
-                PretrainingConfig::new(),
-                Length {
-                    steps: 600,
-                    batch: 128,
-                    rate: 1e-3,
-                },
-            ),
+            pretraining: (PretrainingConfig::new(), Length::new(2_000, 48, 1e-3)),
+            probing: Protocol::Whole(300),
             finetuning: (
                 // The same for both arms: neither layers nor mixing favour one.
                 FinetuningConfig::new()
                     .with_layer_decay(1.0)
                     .with_mix(MixConfig::none()),
-                Length {
-                    steps: 150,
-                    batch: 64,
-                    rate: 1e-3,
-                },
+                Length::new(150, 64, 1e-3),
             ),
             drop_path: 0.0,
-            ratios: vec![0.5, 0.9],
+            ratios: (vec![0.5, 0.75, 0.9], Length::new(600, 48, 1e-3)),
             seeds: 3,
             workers: std::thread::available_parallelism().map_or(1, usize::from),
         })
@@ -116,11 +114,8 @@ impl Experiment {
         let unlabelled = Images::augmented(read("train")?, Augmentation::pre_training(side))?;
         let pretraining = PretrainingConfig::new();
         let finetuning = FinetuningConfig::base();
-        let length = |rate: f64, batch: usize, epochs: f64| Length {
-            steps: (epochs * unlabelled.len() as f64 / batch as f64) as usize,
-            batch,
-            rate,
-        };
+        let length =
+            |rates: &EpochSchedule, batch: usize| Length::published(rates, unlabelled.len(), batch);
         Ok(Self {
             train: unlabelled.with_augmentation(Augmentation::fine_tuning(side))?,
             test: Images::augmented(read("val")?, Augmentation::evaluation(side))?,
@@ -128,22 +123,18 @@ impl Experiment {
             model: MaeConfig::base(),
             pretraining: (
                 pretraining.clone(),
-                length(
-                    pretraining.schedule().peak,
-                    pretraining.batch,
-                    pretraining.epochs,
-                ),
+                length(&pretraining.schedule(), pretraining.batch)?,
             ),
+            probing: Protocol::Published(ProbingConfig::new()),
             finetuning: (
                 finetuning.clone(),
-                length(
-                    finetuning.schedule().peak,
-                    finetuning.batch,
-                    finetuning.epochs,
-                ),
+                length(&finetuning.schedule(), finetuning.batch)?,
             ),
             drop_path: 0.1,
-            ratios: Vec::new(),
+            ratios: (
+                Vec::new(),
+                length(&pretraining.schedule(), pretraining.batch)?,
+            ),
             seeds: 1,
             workers: 1,
             unlabelled,
@@ -171,20 +162,28 @@ struct Pictures {
     rows: Vec<(&'static str, Vec<Vec<f32>>)>,
 }
 
-/// Trains with every seed at the published ratio, and with the first one at the others.
-fn all(experiment: &Experiment, context: &Context) -> anyhow::Result<Vec<Outcome>> {
+/// Trains with every seed at the published ratio, and with the first one at each of the ratios that
+/// are compared.
+fn all(experiment: &Experiment, context: &Context) -> anyhow::Result<(Vec<Outcome>, Vec<Outcome>)> {
     let first = Seed(context.seed);
     // The longest first, so that the workers end together.
     let published = experiment.model.mask_ratio;
     let mut jobs: Vec<(f64, Seed, bool)> = (0..experiment.seeds)
         .map(|seed| (published, Seed(context.seed + seed as u64), true))
         .collect();
-    jobs.extend(experiment.ratios.iter().map(|ratio| (*ratio, first, false)));
+    let (ratios, _) = &experiment.ratios;
+    jobs.extend(ratios.iter().map(|ratio| (*ratio, first, false)));
     let progress = Progress::auto();
-    jobs::run(&jobs, experiment.workers, |&(ratio, seed, tunes)| {
-        let label = format!("ratio{:02.0}-seed{}", 100.0 * ratio, seed.0);
+    let outcomes = jobs::run(&jobs, experiment.workers, |&(ratio, seed, tunes)| {
+        let label = match tunes {
+            true => format!("seed{}", seed.0),
+            false => format!("ratio{:02.0}", 100.0 * ratio),
+        };
         one(experiment, context, (ratio, seed, tunes), &label, &progress).context(label.clone())
-    })
+    })?;
+    Ok(outcomes
+        .into_iter()
+        .partition(|outcome| outcome.fine_tuned.is_some()))
 }
 
 fn one(
@@ -195,6 +194,10 @@ fn one(
     progress: &Progress,
 ) -> Result<Outcome> {
     let (config, length) = &experiment.pretraining;
+    let length = match tunes {
+        true => length,
+        false => &experiment.ratios.1,
+    };
     let model_config = experiment.model.clone().with_mask_ratio(ratio);
     let tracked = context.device.clone().autodiff();
     let model = initialise(&tracked, seed.stream("weights"), || {
@@ -202,14 +205,14 @@ fn one(
     })?;
     let random = model.encoder.valid();
     let optimiser = config.optimizer(&model)?;
-    let mut batches = Batches::new(&experiment.unlabelled, length.batch, seed)?;
+    let mut batches = Batches::new(experiment.unlabelled.clone(), length.batch, seed)?;
     let batch = |step: usize, device: &Device| {
         let (images, _, seed) = batches.at(step, device)?;
         let masking = model_config.draw_masking(images.dims()[0], seed.stream("mask"), device)?;
         Ok(MaskedImages { images, masking })
     };
     let setup = (seed, length, config, &model_config);
-    let procedure = Supervised::new(model, optimiser, length.schedule(), batch);
+    let procedure = Supervised::new(model, optimiser, length.schedule.clone(), batch);
     let name = format!("{label}-pre-training");
     let (model, loss) = fit(context, &name, &setup, procedure, &length.fit(), progress)?;
 
@@ -219,7 +222,8 @@ fn one(
     let sets = [&labelled, &experiment.test];
     let probed = |name: &str, encoder| {
         let name = format!("{label}-probe-{name}");
-        probe(context, &name, encoder, sets, seed, progress)
+        let protocol = &experiment.probing;
+        probe(context, &name, encoder, sets, protocol, seed, progress)
     };
     let (random_probe, probe) = (
         probed("random", &random)?,
@@ -268,7 +272,7 @@ fn tune(
             &name,
             classifier,
             sets,
-            (training, *length),
+            (training, length),
             seed,
             progress,
         )
@@ -304,11 +308,7 @@ mod tests {
 
     fn brief() -> Experiment {
         let images = Images::padded(stripes(40), 32).unwrap();
-        let short = |steps: usize| Length {
-            steps,
-            batch: 8,
-            rate: 1e-3,
-        };
+        let short = |steps: usize| Length::new(steps, 8, 1e-3);
         Experiment {
             unlabelled: images.clone(),
             train: images.clone(),
@@ -316,9 +316,10 @@ mod tests {
             labels: 20,
             model: MaeConfig::new(VitConfig::new(32, 8, 16, 1, 2), DecoderConfig::new(8, 1, 2)),
             pretraining: (PretrainingConfig::new(), short(4)),
+            probing: Protocol::Whole(60),
             finetuning: (FinetuningConfig::new().with_layer_decay(0.5), short(2)),
             drop_path: 0.1,
-            ratios: vec![0.5],
+            ratios: (vec![0.5, 0.75], short(2)),
             seeds: 1,
             workers: 2,
         }
@@ -335,10 +336,14 @@ mod tests {
             resume,
         };
         let experiment = brief();
-        let outcomes = all(&experiment, &context(false)).unwrap();
-        assert_eq!(outcomes.len(), 2);
-        let again = all(&experiment, &context(true)).unwrap();
-        for (one, two) in outcomes.iter().zip(&again) {
+        let (outcomes, ratios) = all(&experiment, &context(false)).unwrap();
+        assert_eq!((outcomes.len(), ratios.len()), (1, 2));
+        let (again, repeated) = all(&experiment, &context(true)).unwrap();
+        let (runs, repetitions) = (
+            outcomes.iter().chain(&ratios),
+            again.iter().chain(&repeated),
+        );
+        for (one, two) in runs.zip(repetitions) {
             assert_eq!(one.loss, two.loss);
             assert_eq!(one.fine_tuned, two.fine_tuned);
             assert_eq!(one.probe, two.probe);
@@ -346,7 +351,8 @@ mod tests {
         let costs = timing::steps(&experiment, &context(true)).unwrap();
         let visible: Vec<usize> = costs.iter().map(|cost| cost.visible).collect();
         assert_eq!(visible, [15, 8, 4]);
-        let report = present::report(&context(true), &experiment, &outcomes, &costs).unwrap();
+        let report =
+            present::report(&context(true), &experiment, (&outcomes, &ratios), &costs).unwrap();
         report.write(dir.path()).unwrap();
         assert!(dir.path().join("media/reconstructions.png").is_file());
         assert!(report.summary().contains("linear probe"));

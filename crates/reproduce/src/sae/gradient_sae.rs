@@ -5,7 +5,7 @@ mod language;
 mod present;
 mod task;
 
-use crate::{Context, Recipe, Scale};
+use crate::{Context, Recipe, Scale, sae::host::Host};
 use language::Language;
 use menagerie_core::Seed;
 use menagerie_report::Report;
@@ -46,7 +46,7 @@ const DECIDING_K: [usize; 2] = [2, 4];
 fn small(context: &Context) -> (Language, Procedural) {
     let seed = Seed(context.seed);
     let language = Language {
-        host: language::Host::Character { steps: 2_000 },
+        host: Host::Character { steps: 2_000 },
         hook: "blocks.3.hook_resid_pre",
         rows: 48_000,
         sparsities: vec![2, 4, 8],
@@ -80,7 +80,7 @@ fn paper(context: &Context) -> (Language, Procedural) {
     let (language, task) = small(context);
     let training = GradientSaeTrainingConfig::gpt2_small();
     let language = Language {
-        host: language::Host::Hub {
+        host: Host::Hub {
             id: "openai-community/gpt2",
             context: 256,
         },

@@ -6,27 +6,29 @@ mod measure;
 mod present;
 mod train;
 
-use crate::{Context, Recipe, Scale, jobs};
+use crate::{Context, Recipe, Scale, jobs, sae::host::Host};
 use data::{Data, Sites};
 use measure::{Analysed, Known, Pursued};
 use menagerie_core::{Result, Seed};
-use menagerie_data_text::{Windows, split as split_text, tiny_shakespeare};
+use menagerie_data_text::{Windows, split as split_text};
 use menagerie_hub::HubOptions;
 use menagerie_report::Report;
 use menagerie_sae::{
+    activations::{HookedModel, HostSource, HostSourceConfig},
     formats,
-    host::{LanguageModel, char_host},
+    host::{HookPoint, LanguageModel},
     sae::{
         Activation, Initialization, SaeConfig, SparseAutoencoder,
         training::{DeadRule, RateSchedule, SaeTrainingConfig},
     },
     sae_dark_matter::{
         self, AnalysisConfig, Baseline, CrossComponent, CrossWidth, Disturbance, ErrorComponent,
-        PowerLaw, ProceduralConfig, Split, published_error_sae,
+        ErrorSource, LinearFit, PowerLaw, ProceduralConfig, Split, error_training, gather,
+        published_error_sae,
     },
 };
 use menagerie_train::Progress;
-use train::Job;
+use train::{Job, Supply};
 
 /// The recipe behind `cargo xtask reproduce sae-dark-matter`.
 pub const RECIPE: Recipe = Recipe {
@@ -41,15 +43,6 @@ fn run(context: &Context) -> anyhow::Result<Report> {
     };
     let outcome = experiment.run(context)?;
     Ok(present::report(context, &experiment, &outcome)?)
-}
-
-/// The model whose activations are analysed.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Host {
-    /// The small character model, trained for so many steps.
-    Character { steps: usize },
-    /// A model of the Hub.
-    Hub { repo: &'static str },
 }
 
 /// Where the autoencoders at the analysed site come from.
@@ -133,13 +126,15 @@ impl Experiment {
     }
 
     /// Gemma-2 2B after layer 12 with Gemma Scope, 300 texts of 1,024 tokens, and the published size
-    /// of autoencoders on parts of the error: 500 million rows in batches of 8 texts.
+    /// of autoencoders on parts of the error: 500 million tokens in batches of 8 texts.
     fn paper(context: &Context) -> Self {
         let side = published_error_sae();
-        let batch = 8 * 1_024;
+        let analysis = AnalysisConfig::published();
+        let texts = 8;
         Self {
             host: Host::Hub {
-                repo: "google/gemma-2-2b",
+                id: "google/gemma-2-2b",
+                context: 1_024,
             },
             source: Source::Published {
                 release: "google/gemma-scope-2b-pt-res",
@@ -151,11 +146,11 @@ impl Experiment {
             host_batch: 1,
             // What leaves block 12 enters block 13.
             layer: 13,
-            analysis: AnalysisConfig::published(),
             widths: vec![16_384, 65_536],
             k: 32,
-            steps: 500_000_000 / batch,
-            batch,
+            steps: 500_000_000 / (texts * analysis.context_length),
+            batch: texts * (analysis.context_length - analysis.skip_first),
+            analysis,
             side_width: side.d_sae,
             injection_batches: 100,
             procedural: ProceduralConfig::new(),
@@ -200,7 +195,7 @@ impl Experiment {
             .with_initialization(Initialization::FixedNorm(1.0));
         Job {
             id,
-            rows,
+            supply: Supply::Rows(rows),
             content: content.into(),
             training: self.training(&config),
             config,
@@ -213,7 +208,11 @@ impl Experiment {
     fn run(&self, context: &Context) -> anyhow::Result<Outcome> {
         let device = &context.device;
         let (host, tokens) = self.host(context)?;
-        let windows = Windows::new(tokens, self.analysis.context_length)?;
+        let length = self.analysis.context_length;
+        let analysed = self.analysis.contexts + self.injection_batches * self.host_batch;
+        // What follows the analysed text is left to train on.
+        let unread = tokens.get(analysed * length..).unwrap_or_default().to_vec();
+        let windows = Windows::new(tokens, length)?;
         let sites = Sites::before(self.layer, &host)?;
         let collection = data::Collection {
             analysis: &self.analysis,
@@ -223,29 +222,21 @@ impl Experiment {
             // Published autoencoders read activations as they are.
             scaled: matches!(self.source, Source::Trained { .. }),
         };
-        let data = collection.run(&host, &windows, device)?;
+        let data = Data {
+            unread,
+            ..collection.run(&host, &windows, device)?
+        };
         let split = self.analysis.split(self.seed.stream("split"))?;
         self.analyse(context, &host, &sites, &data, &split)
     }
 
     /// The host, and a text that it was not trained on.
     fn host(&self, context: &Context) -> anyhow::Result<(LanguageModel, Vec<u32>)> {
-        let device = &context.device;
-        match self.host {
-            Host::Character { steps } => {
-                let folder = context.out.join("host");
-                let seed = self.seed.stream("host");
-                let (host, vocabulary) = char_host(&folder, seed, device, steps, context.resume)?;
-                let tokens = vocabulary.encode(&tiny_shakespeare()?)?;
-                Ok((host, split_text(&tokens, 0.1)?.1))
-            }
-            Host::Hub { repo } => {
-                let tokens = published_text(repo)?;
-                let options = HubOptions::from_env();
-                let host = LanguageModel::from_hub(repo, "main", &options, device)?;
-                Ok((host, tokens))
-            }
-        }
+        let (host, tokens, _) = self.host.load(context, self.seed.stream("host"))?;
+        Ok(match self.host {
+            Host::Character { .. } => (host, split_text(&tokens, 0.1)?.1),
+            Host::Hub { .. } => (host, tokens),
+        })
     }
 
     /// Trains `jobs`, two at a time on two cores.
@@ -373,7 +364,16 @@ impl Experiment {
         Ok(Outcome {
             power_law: PowerLaw::fit(&self.mean_curve(&widths, |found| found.parts.fvu)).ok(),
             baselines: measure::baselines(&widths[0][last], data, split)?,
-            components: self.components(context, data, &saes[side], &widths[0][side])?,
+            components: match self.source {
+                Source::Trained { .. } => {
+                    self.components(context, data, &saes[side], &widths[0][side], split)?
+                }
+                Source::Published { .. } => {
+                    let (sae, probe) = (&saes[side], &widths[0][side].parts.probe);
+                    let site = (host, sites.analysed);
+                    self.streamed_components(context, site, &data.unread, sae, probe)?
+                }
+            },
             alignment: measure::aligned(&saes[side], data, split)?,
             widths,
             neighbours,
@@ -384,34 +384,93 @@ impl Experiment {
         })
     }
 
-    /// Autoencoders of the side width on each part of the error.
+    /// FVU on held-out rows of autoencoders of the side width on each part of the error.
     fn components(
         &self,
         context: &Context,
         data: &Data,
         sae: &SparseAutoencoder,
         analysed: &Analysed,
+        split: &Split,
     ) -> anyhow::Result<Vec<(ErrorComponent, f64)>> {
         let (reconstruction, _) = measure::encode(sae, &data.x)?;
         let mut targets = Vec::new();
         for component in ErrorComponent::ALL {
             let (x, reconstruction) = (data.x.clone(), reconstruction.clone());
             let target = component.target(x, reconstruction, &analysed.parts.probe)?;
-            targets.push((component, data::unit_mean_square(target)?.0));
+            let target = data::unit_mean_square(target)?.0;
+            let train = gather(target.clone(), split.training());
+            targets.push((component, train, gather(target, split.held_out())));
         }
         let jobs: Vec<Job> = targets
             .iter()
-            .map(|(component, rows)| {
+            .map(|(component, train, _)| {
                 let name = component.name();
                 let id = format!("on-{}", name.replace(' ', "-"));
-                self.job(id, rows, name, self.side_width, self.seed)
+                self.job(id, train, name, self.side_width, self.seed)
             })
             .collect();
         let saes = self.train(context, &jobs)?;
         targets
             .iter()
             .zip(&saes)
-            .map(|((component, rows), sae)| Ok((*component, measure::unexplained(sae, rows)?)))
+            .map(|((component, _, held_out), sae)| {
+                Ok((*component, measure::unexplained(sae, held_out)?))
+            })
+            .collect()
+    }
+
+    /// The same as the paper trains them: on a stream of new text, with the error of every batch
+    /// taken anew, and scored on the last tenth of the text.
+    fn streamed_components(
+        &self,
+        context: &Context,
+        (host, hook): (&LanguageModel, HookPoint),
+        tokens: &[u32],
+        sae: &SparseAutoencoder,
+        probe: &LinearFit,
+    ) -> anyhow::Result<Vec<(ErrorComponent, f64)>> {
+        let (train, held_out) = split_text(tokens, 0.1)?;
+        let length = self.analysis.context_length;
+        let texts = (self.batch / (length - self.analysis.skip_first)).max(1);
+        let windows =
+            HostSourceConfig::new(length, texts).with_drop_first(self.analysis.skip_first);
+        let source = |tokens: &[u32], epochs: usize, component| {
+            let reader = HookedModel::new(host, format!("{:?}", self.host), hook)?;
+            let windows = windows.clone().with_epochs(epochs);
+            let seed = self.seed.stream("windows");
+            let source = HostSource::new(reader, tokens.to_vec(), &windows, seed)?;
+            ErrorSource::new(source, sae, probe.clone(), component)
+        };
+        let (source, train) = (&source, &train);
+        let mut config =
+            SaeConfig::new(sae.config().d_in, self.side_width, Activation::topk(self.k));
+        config.initialization = published_error_sae().initialization;
+        let jobs: Vec<Job> = ErrorComponent::ALL
+            .iter()
+            .map(|&component| Job {
+                id: format!("on-{}", component.name().replace(' ', "-")),
+                supply: Supply::Stream(Box::new(move || {
+                    // A text shorter than the run is read again.
+                    Ok(Box::new(source(train, usize::MAX >> 32, component)?))
+                })),
+                content: component.name().into(),
+                config: config.clone(),
+                training: error_training(&config, self.steps, None),
+                steps: self.steps,
+                batch: self.batch,
+                seed: self.seed,
+            })
+            .collect();
+        let trained = self.train(context, &jobs)?;
+        let score = |(component, sae): (&ErrorComponent, &SparseAutoencoder)| {
+            let mut source = source(&held_out, 1, *component)?;
+            Ok((*component, measure::unexplained_of(sae, &mut source)?))
+        };
+        ErrorComponent::ALL
+            .iter()
+            .zip(&trained)
+            .map(score)
             .collect()
     }
 
@@ -428,24 +487,6 @@ impl Experiment {
         let curve = self.widths.iter().enumerate();
         curve.map(|(at, &width)| (width as f64, mean(at))).collect()
     }
-}
-
-/// The tokens of a text for a published model: the file that `MENAGERIE_TEXT` names, e.g. an extract
-/// of monology/pile-uncopyrighted.
-#[cfg(feature = "tokenizer")]
-fn published_text(repo: &str) -> anyhow::Result<Vec<u32>> {
-    use anyhow::Context as _;
-    let path = std::env::var_os("MENAGERIE_TEXT")
-        .context("MENAGERIE_TEXT is not set: name a UTF-8 text file of at least 500,000 tokens")?;
-    let text = menagerie_core::fs::read_to_string(std::path::Path::new(&path))?;
-    let tokenizer =
-        menagerie_sae::host::Tokenizer::from_hub(repo, "main", &HubOptions::from_env())?;
-    Ok(tokenizer.encode(&text, false)?)
-}
-
-#[cfg(not(feature = "tokenizer"))]
-fn published_text(repo: &str) -> anyhow::Result<Vec<u32>> {
-    anyhow::bail!("the text for {repo} needs its tokenizer: rebuild with `--features tokenizer`")
 }
 
 #[cfg(test)]

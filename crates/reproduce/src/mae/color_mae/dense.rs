@@ -1,4 +1,4 @@
-//! A probe of patches: is it background, and if not, which garment does it belong to?
+//! A probe of patches: is it background, and if not, what does it belong to?
 //!
 //! Fashion-MNIST has no labels of pixels, but garments lie on black: a patch that is dark is
 //! background, another has the class of its image.
@@ -21,7 +21,7 @@ const TEST: usize = 500;
 const DARK: f32 = 0.05;
 
 /// Mean intersection over union, in percent, of a linear probe on the patch tokens of a frozen
-/// `encoder`.
+/// `encoder`: background or which garment.
 pub(super) fn probe(
     experiment: &Experiment,
     context: &Context,
@@ -30,7 +30,6 @@ pub(super) fn probe(
     label: &str,
     seed: Seed,
 ) -> Result<f64> {
-    let device = &context.device;
     let labelled = labelled.stratified(
         experiment.dense_labels.min(labelled.len()),
         seed.stream("dense labels"),
@@ -39,9 +38,24 @@ pub(super) fn probe(
         .test
         .stratified(TEST.min(experiment.test.len()), Seed(0))?;
     let classes = labelled.class_names().len() + 1;
-    let train = patches(encoder, &labelled, device)?;
+    let device = &context.device;
+    let garments = |images: &Images| garments(encoder, images, device);
+    let sets = [garments(&labelled)?, garments(&test)?];
+    let name = format!("{label}-dense-probe");
+    fit(context, &name, sets, classes, seed)
+}
+
+/// The same for patches whose classes are known: trained on the first, measured on the second.
+pub(super) fn fit(
+    context: &Context,
+    name: &str,
+    [train, test]: [Patches; 2],
+    classes: usize,
+    seed: Seed,
+) -> Result<f64> {
+    let device = &context.device;
     let tracked = device.clone().autodiff();
-    let dim = encoder.config().dim;
+    let [rows, dim] = train.features.dims();
     let head = initialise(&tracked, seed.stream("dense probe"), || {
         ProbeHead::new(dim, classes, &tracked)
     })?;
@@ -59,11 +73,8 @@ pub(super) fn probe(
         evaluate_every: 0,
         ..FitConfig::new(STEPS)
     };
-    let name = format!("{label}-dense-probe");
-    let setup = (seed, labelled.len(), dim);
-    let run = Run::create(&context.out.join(name), &setup, context.resume)?;
+    let run = Run::create(&context.out.join(name), &(seed, rows, dim), context.resume)?;
     run.fit(&mut probing, &fit, &Progress::silent())?;
-    let test = patches(encoder, &test, device)?;
     let scores = probing.trained()?.forward(test.features);
     let predicted = scores
         .argmax(1)
@@ -74,23 +85,32 @@ pub(super) fn probe(
     Ok(mean_iou(&predicted, &test.classes, classes))
 }
 
-/// The patches of a set with their classes, background 0.
-struct Patches {
+/// The patches of a set with their classes.
+pub(super) struct Patches {
     /// `[images · tokens, dim]`.
-    features: Tensor<2>,
-    classes: Vec<i64>,
+    pub features: Tensor<2>,
+    pub classes: Vec<i64>,
 }
 
-fn patches(encoder: &Encoder, images: &Images, device: &Device) -> Result<Patches> {
+/// The patch tokens of all images, `[images · tokens, dim]`.
+pub(super) fn tokens(encoder: &Encoder, images: &Images, device: &Device) -> Result<Tensor<2>> {
+    let indices: Vec<usize> = (0..images.len()).collect();
+    let parts = indices.chunks(super::EVALUATION_BATCH).map(|chunk| {
+        let batch = images.batch(chunk, Seed(0), device)?;
+        let tokens = encoder.forward(batch, None, &[])?;
+        let patches = tokens.narrow(1, 1, encoder.config().tokens());
+        Ok(patches.flatten::<2>(0, 1))
+    });
+    Ok(Tensor::cat(parts.collect::<Result<Vec<_>>>()?, 0))
+}
+
+/// The patches of garments, background 0.
+fn garments(encoder: &Encoder, images: &Images, device: &Device) -> Result<Patches> {
     let config = encoder.config();
     let indices: Vec<usize> = (0..images.len()).collect();
-    let mut features = Vec::new();
     let mut classes = Vec::new();
     for chunk in indices.chunks(super::EVALUATION_BATCH) {
         let batch = images.batch(chunk, Seed(0), device)?;
-        let tokens = encoder.forward(batch.clone(), None, &[])?;
-        let tokens = tokens.narrow(1, 1, config.tokens());
-        features.push(tokens.flatten::<2>(0, 1));
         for (index, tile) in chunk.iter().zip(images.tiles(batch)?) {
             let garment = images
                 .labels()
@@ -103,10 +123,8 @@ fn patches(encoder: &Encoder, images: &Images, device: &Device) -> Result<Patche
             }));
         }
     }
-    Ok(Patches {
-        features: Tensor::cat(features, 0),
-        classes,
-    })
+    let features = tokens(encoder, images, device)?;
+    Ok(Patches { features, classes })
 }
 
 /// The mean of each patch of a picture `[channels, side, side]`, row by row.

@@ -4,7 +4,7 @@ use super::{Arm, Experiment, Outcome, Results};
 use crate::{Context, Scale};
 use menagerie_core::Result;
 use menagerie_mae::dmae::SYSTEM;
-use menagerie_report::{Cell, Report, Stat, Table, Verdict, cells};
+use menagerie_report::{Cell, Grid, Report, Stat, Table, Verdict, cells};
 
 /// By how many points of percent a distilled student's probe must beat the other's.
 const GAIN: f64 = 1.0;
@@ -25,7 +25,7 @@ pub(super) fn report(
              what differs is whether they learn from the teacher, from which of its blocks, and how \
              much is hidden. A linear layer is then probed on their class token, and a classifier \
              fine-tuned, with a thousand labels. The paper trains for 100 epochs of ImageNet; these \
-             students see less than half of the images once."
+             students see about half of the images once."
         }
         Scale::Paper => "The published sizes, data and schedule.",
     });
@@ -51,8 +51,27 @@ pub(super) fn report(
         .note("Median of seven forward passes on random images, three quarters hidden.");
         report.table(table)?;
     }
+    pictures(&mut report, experiment, results)?;
     verdicts(&mut report, results)?;
     Ok(report)
+}
+
+fn pictures(report: &mut Report, experiment: &Experiment, results: &Results) -> Result<()> {
+    let names = ["image", "visible", "teacher"];
+    let rows = names.into_iter().zip(&results.pictures);
+    let students = results.outcomes.iter().filter_map(|outcome| {
+        let tiles = outcome.pictures.as_ref()?;
+        Some((outcome.arm.name, tiles))
+    });
+    let grid = rows.chain(students).fold(
+        Grid::new(experiment.test.tile_shape()),
+        |grid, (label, tiles)| grid.row(label, tiles),
+    );
+    let caption = "The first test images, the patches that the encoders see, and the hidden ones as \
+                   filled in by the teacher, by the student alone and by the distilled one (first \
+                   seed).";
+    report.images("reconstructions", caption, &grid)?;
+    Ok(())
 }
 
 fn settings(report: &mut Report, context: &Context, experiment: &Experiment) {
@@ -77,7 +96,7 @@ fn settings(report: &mut Report, context: &Context, experiment: &Experiment) {
         .setting("distance", format!("{:?}", config.distance))
         .setting("steps of a student", distillation.steps)
         .setting("batch", distillation.batch)
-        .setting("rate (AdamW)", distillation.rate)
+        .setting("rate (AdamW)", distillation.schedule.peak)
         .setting("labelled images", experiment.labels)
         .setting("test images", experiment.test.len())
         .setting("fine-tuning steps", finetuning.steps);

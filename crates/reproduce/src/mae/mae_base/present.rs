@@ -16,18 +16,15 @@ const GAIN: f64 = 10.0;
 pub(super) fn report(
     context: &Context,
     experiment: &Experiment,
-    outcomes: &[Outcome],
+    (outcomes, ratios): (&[Outcome], &[Outcome]),
     costs: &[Cost],
 ) -> Result<Report> {
-    let results = Results {
-        published: experiment.model.mask_ratio,
-        outcomes,
-    };
+    let results = Results { outcomes, ratios };
     let mut report = Report::new(&SYSTEM);
     settings(&mut report, context, experiment);
     report.text(introduction(context.scale));
     report.table(accuracies(&results))?;
-    report.table(ratios(&results, experiment, costs))?;
+    report.table(by_ratio(&results, experiment, costs))?;
     curves(&mut report, &results)?;
     let pictures = outcomes
         .iter()
@@ -73,10 +70,10 @@ fn settings(report: &mut Report, context: &Context, experiment: &Experiment) {
         .setting("test images", experiment.test.len())
         .setting("pre-training steps", pretraining.steps)
         .setting("pre-training batch", pretraining.batch)
-        .setting("pre-training rate (AdamW)", pretraining.rate)
+        .setting("pre-training rate (AdamW)", pretraining.schedule.peak)
         .setting("fine-tuning steps", finetuning.steps)
         .setting("fine-tuning batch", finetuning.batch)
-        .setting("fine-tuning rate (AdamW)", finetuning.rate);
+        .setting("fine-tuning rate (AdamW)", finetuning.schedule.peak);
 }
 
 fn introduction(scale: Scale) -> &'static str {
@@ -94,25 +91,25 @@ fn introduction(scale: Scale) -> &'static str {
 }
 
 struct Results<'a> {
-    published: f64,
+    /// At the published ratio, one for each seed.
     outcomes: &'a [Outcome],
+    /// Of the comparison of ratios.
+    ratios: &'a [Outcome],
 }
 
 impl Results<'_> {
-    /// The outcomes at a mask ratio.
-    fn at(&self, ratio: f64) -> impl Iterator<Item = &Outcome> {
-        self.outcomes
-            .iter()
-            .filter(move |outcome| outcome.ratio == ratio)
+    /// The run of the comparison at a mask ratio.
+    fn at(&self, ratio: f64) -> Option<&Outcome> {
+        self.ratios.iter().find(|outcome| outcome.ratio == ratio)
     }
 
-    fn stat(&self, ratio: f64, of: impl Fn(&Outcome) -> f64) -> Stat {
-        self.at(ratio).map(of).collect()
+    fn stat(&self, of: impl Fn(&Outcome) -> f64) -> Stat {
+        self.outcomes.iter().map(of).collect()
     }
 
     /// Accuracies after fine-tuning, from pre-trained weights and from scratch.
     fn tuned(&self) -> Vec<[f64; 2]> {
-        let outcomes = self.at(self.published);
+        let outcomes = self.outcomes.iter();
         outcomes.filter_map(|outcome| outcome.fine_tuned).collect()
     }
 }
@@ -133,7 +130,6 @@ fn fall(outcome: &Outcome) -> f64 {
 }
 
 fn accuracies(results: &Results) -> Table {
-    let published = results.published;
     let tuned = results.tuned();
     let of = |arm: usize| tuned.iter().map(|pair| pair[arm]).collect::<Stat>();
     let row = |what: &str, pretrained: Stat, baseline: Stat| {
@@ -149,8 +145,8 @@ fn accuracies(results: &Results) -> Table {
     )
     .row(row(
         "linear probe",
-        results.stat(published, |outcome| outcome.probe),
-        results.stat(published, |outcome| outcome.random_probe),
+        results.stat(|outcome| outcome.probe),
+        results.stat(|outcome| outcome.random_probe),
     ))
     .row(row("fine-tuning", of(0), of(1)))
     .note(
@@ -159,7 +155,7 @@ fn accuracies(results: &Results) -> Table {
     )
 }
 
-fn ratios(results: &Results, experiment: &Experiment, costs: &[Cost]) -> Table {
+fn by_ratio(results: &Results, experiment: &Experiment, costs: &[Cost]) -> Table {
     let mut table = Table::new(
         "Mask ratio",
         [
@@ -171,20 +167,19 @@ fn ratios(results: &Results, experiment: &Experiment, costs: &[Cost]) -> Table {
             "of a step with all patches",
         ],
     )
-    .note(
-        "Forward and backward of a batch of 64 on random images; the first row hides one patch. \
-         The decoder sees all patches at every ratio. Probes of the published ratio are the mean \
-         over all seeds, others are of the first seed.",
-    );
+    .note(format!(
+        "Times of forward and backward of a batch of 64 on random images; the first row hides one \
+         patch. The decoder sees all patches at every ratio. Probes and losses are of the first \
+         seed after {} steps.",
+        experiment.ratios.1.steps
+    ));
     let whole = costs.first().map_or(f64::NAN, |cost| cost.seconds);
     for cost in costs {
-        let probe = results.stat(cost.ratio, |outcome| outcome.probe);
-        let loss = results.stat(cost.ratio, |outcome| {
-            outcome.loss.last().map_or(f64::NAN, |(_, loss)| *loss)
-        });
-        let shown = |stat: Stat, digits: usize| match stat.n {
-            0 => Cell::Empty,
-            _ => Cell::fixed(stat, digits),
+        let outcome = results.at(cost.ratio);
+        let probe = outcome.map(|outcome| outcome.probe);
+        let loss = outcome.and_then(|outcome| Some(outcome.loss.last()?.1));
+        let shown = |value: Option<f64>, digits: usize| {
+            value.map_or(Cell::Empty, |value| Cell::fixed(value, digits))
         };
         table.push(cells![
             Cell::fixed(cost.ratio, 2),
@@ -200,7 +195,7 @@ fn ratios(results: &Results, experiment: &Experiment, costs: &[Cost]) -> Table {
 
 fn curves(report: &mut Report, results: &Results) -> Result<()> {
     let mut plot = Plot::new("Pre-training", "step", "objective on the batch");
-    for (index, outcome) in results.outcomes.iter().enumerate() {
+    for (index, outcome) in results.outcomes.iter().chain(results.ratios).enumerate() {
         let name = format!("ratio {}, run {}", outcome.ratio, index + 1);
         plot = plot.line(name, outcome.loss.iter().copied());
     }
@@ -209,8 +204,7 @@ fn curves(report: &mut Report, results: &Results) -> Result<()> {
 }
 
 fn verdicts(report: &mut Report, results: &Results, costs: &[Cost]) -> Result<()> {
-    let published = results.published;
-    let falls: Vec<f64> = results.at(published).map(fall).collect();
+    let falls: Vec<f64> = results.outcomes.iter().map(fall).collect();
     let shares: Vec<String> = falls.iter().map(|fall| format!("{fall:.2}")).collect();
     report.verdict(
         "pixels",
@@ -226,8 +220,8 @@ fn verdicts(report: &mut Report, results: &Results, costs: &[Cost]) -> Result<()
             ),
         ),
     )?;
-    let probe = results.stat(published, |outcome| outcome.probe);
-    let random = results.stat(published, |outcome| outcome.random_probe);
+    let probe = results.stat(|outcome| outcome.probe);
+    let random = results.stat(|outcome| outcome.random_probe);
     let gain = probe.mean - random.mean;
     report.verdict(
         "linear-probe",
@@ -256,16 +250,10 @@ fn verdicts(report: &mut Report, results: &Results, costs: &[Cost]) -> Result<()
             ),
         ),
     )?;
-    let mut by_ratio: Vec<(f64, Stat)> = Vec::new();
-    for cost in costs {
-        let stat = results.stat(cost.ratio, |outcome| outcome.probe);
-        if stat.n > 0 {
-            by_ratio.push((cost.ratio, stat));
-        }
-    }
-    let by_ratio: Vec<String> = by_ratio
+    let by_ratio: Vec<String> = results
+        .ratios
         .iter()
-        .map(|(ratio, stat)| format!("{:.1} % at {ratio}", stat.mean))
+        .map(|outcome| format!("{:.1} % at {}", outcome.probe, outcome.ratio))
         .collect();
     report.verdict(
         "high-ratio",

@@ -29,8 +29,9 @@ pub(super) fn steps(experiment: &Experiment, context: &Context) -> Result<Vec<Co
     // Half a patch is rounded up to a whole one.
     let none = 0.5 / tokens as f64;
     let mut ratios = [none, experiment.model.mask_ratio].to_vec();
-    ratios.extend(&experiment.ratios);
+    ratios.extend(&experiment.ratios.0);
     ratios.sort_by(f64::total_cmp);
+    ratios.dedup();
     let side = experiment.model.encoder.image;
     let images = Tensor::random([BATCH, 3, side, side], Distribution::Default, &device);
     ratios

@@ -2,7 +2,11 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use menagerie_core::{Error, Result, Seed};
-use menagerie_data_image::{ImageSet, Split, fashion_mnist};
+use menagerie_data_image::{
+    ImageSet, Split,
+    augment::{Flip, Flips, Image, RandAugment, RandomErasing, RandomResizedCrop},
+    fashion_mnist,
+};
 use menagerie_data_video::{
     Clip, ClipFolder, MovingClip, MovingImages, MovingImagesConfig,
     crop::{self, MultiScaleCrop},
@@ -131,6 +135,41 @@ impl Films {
         let region = self.crop.draw(frames.size(), draw.view);
         let clip = self.crop.apply(&frames.select(&indices)?, region)?;
         Ok(standardised(clip))
+    }
+
+    /// The same for fine-tuning: `rand-m7-n4-mstd0.5-inc1`, a part of 8 % to 100 % of the area,
+    /// mirrored half of the time, and noise over a rectangle of a quarter of the clips; the same in
+    /// all frames of a clip. What moves left may not be mirrored (Something-Something): `mirrored`
+    /// says whether it is.
+    pub fn tuning_view(&self, film: usize, draw: Draw, mirrored: bool) -> Result<Vec<f32>> {
+        let ClipConfig {
+            frames: count,
+            size,
+            ..
+        } = self.clip;
+        let frames = self.train.read(film)?;
+        let indices = sample::draw_dense(frames.frames(), count, self.stride, draw.load)?;
+        let stretch = frames.select(&indices)?.into_colour();
+        let rng = |name: &str| draw.view.stream(name).rng();
+        let (operations, crop) = (RandAugment::video(), RandomResizedCrop::new(size));
+        let drawn = operations.draw(&mut rng("operations"));
+        let region = crop.draw(stretch.size(), &mut rng("crop"));
+        let flips = match mirrored {
+            true => Flip::horizontal().draw(&mut rng("flip")),
+            false => Flips::default(),
+        };
+        let [height, width] = stretch.size();
+        let mut pixels = Vec::with_capacity(3 * count * size * size);
+        for frame in stretch.pixels().chunks_exact(3 * height * width) {
+            let image = Image::new(frame.to_vec(), [height, width, 3])?;
+            let image = crop.apply(&operations.apply(&image, &drawn)?, &region)?;
+            pixels.extend_from_slice(Flip::apply(image, flips).pixels());
+        }
+        let mut values = standardised(Clip::new(pixels, [count, size, size, 3])?);
+        let erasing = RandomErasing::pixels(0.25);
+        let erased = erasing.draw([size, size], &mut rng("erasing"));
+        erasing.apply(&mut values, [size, size], &erased)?;
+        Ok(values)
     }
 
     /// The views of a test film: five stretches, each with three crops; `[15, 3, frames, size,

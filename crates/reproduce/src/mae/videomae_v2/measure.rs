@@ -24,18 +24,14 @@ pub(super) struct Features {
 }
 
 impl Features {
-    /// The encoder's tokens of unmasked clips: the mean over the places of each step in time, the
-    /// steps side by side.
+    /// What the published feature extractor gives of unmasked clips: the mean of the encoder's tokens
+    /// over all places and steps. Side by side, the steps would tell the direction whatever the
+    /// network: the place of the figure at each of them is enough.
     pub fn of(model: &VideoMae, clips: &[MovingClip], device: &Device) -> Result<Self> {
-        let grid = model.grid();
         let mut values = Vec::new();
         for chunk in clips.chunks(BATCH) {
             let batch: Vec<Clip> = chunk.iter().map(|moving| moving.clip.clone()).collect();
-            let count = batch.len();
-            let tokens = model.encode(tensor(batch, &model.config().clip, device))?;
-            let [_, _, dim] = tokens.dims();
-            let steps = tokens.reshape([count, grid.time, grid.per_step(), dim]);
-            values.push(steps.mean_dim(2).reshape([count, grid.time * dim]));
+            values.push(model.features(tensor(batch, &model.config().clip, device))?);
         }
         Ok(Self {
             values: Tensor::cat(values, 0),

@@ -60,8 +60,8 @@ pub(super) fn report(
         "Garments of Fashion-MNIST move in one of eight directions; a figure that leaves the frame \
          at one edge enters at the other, so that no single frame tells the direction. Every arm \
          is pre-trained on the same clips for as many steps. The frozen encoder then sees whole \
-         clips of 4 000 labelled moving garments, and softmax regressions on its features (the mean over places, step \
-         by step) tell direction and class of others.",
+         clips with labels, and softmax regressions on its features (the mean of all tokens, as the \
+         published extractor gives them) tell direction and class of others.",
     );
     report.table(features(&results)?)?;
     report.table(costs(&results)?)?;
@@ -87,7 +87,8 @@ fn settings(report: &mut Report, context: &Context, experiment: &Experiment) -> 
     };
     report
         .setting("device", format!("{:?}", context.device))
-        .setting("seeds", experiment.seeds)
+        .setting("seeds of decided arms", experiment.seeds[0])
+        .setting("seeds of reported arms", experiment.seeds[1])
         .setting("first seed", context.seed)
         .setting(
             "clips",

@@ -24,6 +24,8 @@ pub(super) struct Published {
     pub pretraining: PretrainingConfig,
     pub finetuning: FinetuningConfig,
     pub stride: usize,
+    /// Whether clips are mirrored in fine-tuning, as on Kinetics.
+    pub mirrored: bool,
 }
 
 /// ViT-B on the films in the folder `videos` of `MENAGERIE_DATA`: `train` and `val`, a folder for
@@ -39,6 +41,7 @@ pub(super) fn run(context: &Context) -> anyhow::Result<Report> {
         pretraining: PretrainingConfig::base(),
         finetuning: FinetuningConfig::base(),
         stride: STRIDE,
+        mirrored: true,
     };
     published.run(context, &root.join("videos"))
 }
@@ -183,7 +186,7 @@ impl Published {
                         load: loads.at(place as u64),
                         view: views.at((place * training.samples + sample) as u64),
                     };
-                    values.extend(films.view(film, draw)?);
+                    values.extend(films.tuning_view(film, draw, self.mirrored)?);
                     labels.push(films.train.labels()[film]);
                 }
             }

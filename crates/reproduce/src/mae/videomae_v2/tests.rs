@@ -57,7 +57,7 @@ fn brief() -> Experiment {
         training: PretrainingConfig::new().with_batch(4).with_samples(2),
         steps: 4,
         labelled: [24, 16],
-        seeds: 2,
+        seeds: [2, 1],
         workers: 2,
         film: Ok(Film::new(film(12), clip, 2).unwrap()),
         film_steps: 2,
@@ -71,7 +71,8 @@ fn every_arm_trains_resumes_and_is_reported() {
     let mut experiment = brief();
     let outcome = experiment.run(&context(dir.path(), false)).unwrap();
     assert_eq!(outcome.arms.len(), 4);
-    assert!(outcome.arms.iter().all(|seeds| seeds.len() == 2));
+    let seeds: Vec<usize> = outcome.arms.iter().map(Vec::len).collect();
+    assert_eq!(seeds, [2, 2, 1, 1]);
     assert_eq!(outcome.untrained.len(), 2);
     // Runs that are complete are taken as they are.
     let again = experiment.run(&context(dir.path(), true)).unwrap();
@@ -160,6 +161,7 @@ fn the_published_recipe_runs_on_films_in_folders() {
             .with_warmup(0.5)
             .with_mix(mix),
         stride: 2,
+        mirrored: true,
     };
     let out = dir.path().join("out");
     let report = published

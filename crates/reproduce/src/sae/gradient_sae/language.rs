@@ -1,21 +1,20 @@
 //! Autoencoders inside a language model.
 
-use crate::{Context, jobs};
+use crate::{Context, jobs, sae::host::Host};
 use anyhow::Context as _;
 use burn::{
     module::Module,
     tensor::{Device, Int, Tensor, TensorData},
 };
 use menagerie_core::{Result, Seed};
-use menagerie_data_text::{CharVocabulary, Windows, split, tiny_shakespeare};
-use menagerie_hub::HubOptions;
+use menagerie_data_text::{Windows, split};
 use menagerie_sae::{
     activations::{
         ActivationBuffer, ActivationSource, BufferConfig, HookedModel, HostSource,
         HostSourceConfig, RowSource, Rows, geometric_median,
     },
     gradient_sae::{GradientSae, GradientSaeConfig, GradientSaeTrainer, GradientSaeTrainingConfig},
-    host::{HookPoint, LanguageModel, activation_gradient, char_host, cross_entropy},
+    host::{HookPoint, LanguageModel, activation_gradient, cross_entropy},
     sae::{Codes, SparseAutoencoder, metrics::quality_of},
 };
 use menagerie_train::{FitConfig, Progress, Run, initialise};
@@ -24,15 +23,6 @@ use serde::Serialize;
 
 /// Rows that are kept in memory at most.
 const IN_MEMORY: usize = 1 << 17;
-
-/// The model that the autoencoders read.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub enum Host {
-    /// The small character model, trained for so many steps.
-    Character { steps: usize },
-    /// A model from the Hub, run on windows of so many tokens.
-    Hub { id: &'static str, context: usize },
-}
 
 /// The experiment.
 pub struct Language {
@@ -135,24 +125,7 @@ impl Language {
 
     fn prepare(&self, context: &Context) -> anyhow::Result<Prepared> {
         let device = &context.device;
-        let (model, tokens, length) = match self.host {
-            Host::Character { steps } => {
-                let text = tiny_shakespeare()?;
-                let folder = context.out.join("host");
-                let resume = context.resume;
-                let (model, vocabulary): (LanguageModel, CharVocabulary) =
-                    char_host(&folder, self.seed.stream("host"), device, steps, resume)
-                        .context("training the character model")?;
-                let length = model.config().context;
-                (model, vocabulary.encode(&text)?, length)
-            }
-            Host::Hub { id, context } => {
-                let options = HubOptions::from_env();
-                let tokens = tokens_of(id, &options)?;
-                let model = LanguageModel::from_hub(id, "main", &options, device)?;
-                (model, tokens, context)
-            }
-        };
+        let (model, tokens, length) = self.host.load(context, self.seed.stream("host"))?;
         let hook = HookPoint::parse(self.hook, model.config())?;
         let (train, held_out) = split(&tokens, 0.1)?;
 
@@ -362,28 +335,6 @@ impl Language {
         }
         Ok(sum / live.len() as f64)
     }
-}
-
-/// The corpus in the vocabulary of a model from the Hub.
-#[cfg(feature = "tokenizer")]
-fn tokens_of(id: &str, options: &HubOptions) -> anyhow::Result<Vec<u32>> {
-    let tokenizer = menagerie_sae::host::Tokenizer::from_hub(id, "main", options)?;
-    Ok(tokenizer.encode(&corpus()?, false)?)
-}
-
-#[cfg(not(feature = "tokenizer"))]
-fn tokens_of(id: &str, _options: &HubOptions) -> anyhow::Result<Vec<u32>> {
-    anyhow::bail!("{id} needs its tokenizer: build with `--features tokenizer`")
-}
-
-/// The text of a full run: any UTF-8 file, e.g. an extract of OpenWebText.
-#[cfg(feature = "tokenizer")]
-fn corpus() -> anyhow::Result<String> {
-    let path = std::env::var_os("MENAGERIE_TEXT").context(
-        "MENAGERIE_TEXT is not set: name a UTF-8 text file of at least 200 million tokens",
-    )?;
-    let path = std::path::Path::new(&path);
-    Ok(menagerie_core::fs::read_to_string(path)?)
 }
 
 /// The mean over all entries.

@@ -23,6 +23,8 @@ pub(super) struct Data {
     pub losses: Tensor<2>,
     /// Batches of windows after those of the rows, for injection `[windows, tokens]`.
     pub unseen: Vec<Tensor<2, Int>>,
+    /// The tokens after those.
+    pub unread: Vec<u32>,
 }
 
 /// Where the other activations come from: what the analysed residual stream is the sum of.
@@ -130,6 +132,7 @@ impl Collection<'_> {
             tokens,
             losses: Tensor::cat(losses, 0),
             unseen,
+            unread: Vec::new(),
         })
     }
 }

@@ -4,8 +4,9 @@ use super::data::{Data, unit_mean_square};
 use burn::tensor::{Device, Tensor};
 use menagerie_core::{Error, Result, Seed};
 use menagerie_sae::{
+    activations::ActivationSource,
     host::{HookPoint, LanguageModel},
-    sae::{Codes, SparseAutoencoder},
+    sae::{Codes, SparseAutoencoder, metrics::QualityMeter},
     sae_dark_matter::{
         Baseline, Baselines, CrossComponent, CrossWidth, Decomposition, Disturbance, InjectionLoss,
         LeastSquaresConfig, NormTarget, ProceduralConfig, PursuitConfig, Split, alignment,
@@ -166,6 +167,24 @@ pub(super) fn elsewhere(
 pub(super) fn unexplained(sae: &SparseAutoencoder, rows: &Tensor<2>) -> Result<f64> {
     let (reconstruction, _) = encode(sae, rows)?;
     menagerie_sae::sae_dark_matter::Score::of(rows, &reconstruction)?.fvu()
+}
+
+/// The same of a stream, whose parts are pooled.
+pub(super) fn unexplained_of(
+    sae: &SparseAutoencoder,
+    source: &mut dyn ActivationSource,
+) -> Result<f64> {
+    let device = sae.decoder.device();
+    let mut meter = QualityMeter::default();
+    while let Some(rows) = source.next()? {
+        if rows.is_empty() {
+            continue;
+        }
+        let x = rows.into_batch(&device).x;
+        let output = sae.forward(x.clone())?;
+        meter.add(x, &output.codes, output.reconstruction)?;
+    }
+    Ok(meter.quality()?.fvu)
 }
 
 /// Correlation of the norm predictor's products with dictionary vectors and their activations.

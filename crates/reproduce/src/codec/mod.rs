@@ -1,0 +1,3 @@
+//! Recipes of `menagerie-codec`.
+
+pub mod rave;

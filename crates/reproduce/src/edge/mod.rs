@@ -1,0 +1,3 @@
+//! Recipes of `menagerie-edge`.
+
+pub mod maestro;

@@ -1,0 +1,5 @@
+//! Recipes of `menagerie-efficient`.
+
+pub(crate) mod common;
+pub mod convit;
+pub mod slab;

@@ -1,0 +1,343 @@
+//! Norms and attentions on Fashion-MNIST: layer normalisation, plain batch normalisation, RepBN from
+//! the start and PRepBN with softmax, and PRepBN with simplified linear attention, at equal steps; and
+//! what folding and linear attention save.
+
+mod present;
+mod timing;
+
+use super::common::{Batches, Images, Length, accuracy, values};
+use crate::{Context, Recipe, Scale, jobs};
+use anyhow::Context as _;
+use burn::tensor::Device;
+use menagerie_core::{Result, Seed};
+use menagerie_data_image::{FolderConfig, Split, augment::Augmentation, fashion_mnist, folder};
+use menagerie_efficient::deit::DeitRecipe;
+use menagerie_efficient::slab::{
+    self, AttentionKind, Classifier, DeitConfig, ESTIMATION_PASSES, NormConfig, NormKind, SlabDeit,
+    estimate, optimizer, prepare,
+};
+use menagerie_nn::mix::MixConfig;
+use menagerie_report::Report;
+use menagerie_train::{Progress, Run, Supervised, initialise};
+use serde::Serialize;
+use timing::Times;
+
+/// The recipe behind `cargo xtask reproduce slab`.
+pub const RECIPE: Recipe = Recipe {
+    system: &slab::SYSTEM,
+    run,
+};
+
+fn run(context: &Context) -> anyhow::Result<Report> {
+    let experiment = Experiment::of(context.scale)?;
+    let results = all(&experiment, context)?;
+    Ok(present::report(context, &experiment, &results)?)
+}
+
+/// One network.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+struct Arm {
+    name: &'static str,
+    norm: NormKind,
+    attention: AttentionKind,
+    /// The peak of the learning rate, where it is another one; such runs are reported alone.
+    rate: Option<f64>,
+}
+
+/// The arm that the others are compared with.
+const LAYER: &str = "layer norm";
+const BATCH: &str = "batch norm";
+const PROGRESSIVE: &str = "PRepBN";
+const LINEAR: &str = "PRepBN, linear attention";
+
+/// The whole comparison.
+struct Experiment {
+    train: Images,
+    test: Images,
+    config: DeitConfig,
+    recipe: DeitRecipe,
+    length: Length,
+    /// Passes over as many images after training, in which statistics are re-estimated.
+    estimation: (usize, usize),
+    arms: Vec<Arm>,
+    seeds: usize,
+    workers: usize,
+}
+
+impl Experiment {
+    fn of(scale: Scale) -> anyhow::Result<Self> {
+        match scale {
+            Scale::Small => Ok(Self::small()?),
+            Scale::Paper => Self::paper(),
+        }
+    }
+
+    fn arms() -> Vec<Arm> {
+        use AttentionKind::{Linear, Softmax};
+        let arm = |name, norm, attention| Arm {
+            name,
+            norm,
+            attention,
+            rate: None,
+        };
+        vec![
+            arm(LAYER, NormKind::Layer, Softmax),
+            arm(BATCH, NormKind::Batch, Softmax),
+            arm("RepBN", NormKind::RepBatch, Softmax),
+            arm(PROGRESSIVE, NormKind::Progressive, Softmax),
+            arm(LINEAR, NormKind::Progressive, Linear),
+        ]
+    }
+
+    /// 49 patches, width 48, six blocks; the blend takes 60 % of the steps. A width of 64 and batches
+    /// of 128 would take more than the ten minutes that a run may take.
+    fn small() -> Result<Self> {
+        const STEPS: usize = 1_500;
+        let norm = NormConfig::new(NormKind::Progressive).with_steps(STEPS * 6 / 10);
+        let config = DeitConfig::new(28, 4, 48, 6, 4, norm)
+            .with_channels(1)
+            .with_classes(10)
+            .with_mlp_ratio(2.0);
+        let mut arms = Self::arms();
+        for (name, norm) in [
+            ("layer norm, rate 3e-3", NormKind::Layer),
+            ("batch norm, rate 3e-3", NormKind::Batch),
+        ] {
+            arms.push(Arm {
+                name,
+                norm,
+                attention: AttentionKind::Softmax,
+                rate: Some(3e-3),
+            });
+        }
+        let recipe = slab::recipe().with_mix(MixConfig::none());
+        Ok(Self {
+            train: Images::garments(fashion_mnist(Split::Train)?)?.moving(),
+            test: Images::garments(fashion_mnist(Split::Test)?)?,
+            config,
+            recipe,
+            length: Length::new(STEPS, 32, 1e-3),
+            estimation: (1, 10_000),
+            arms,
+            seeds: 3,
+            workers: std::thread::available_parallelism().map_or(1, usize::from),
+        })
+    }
+
+    /// DeiT-T and SLAB-DeiT-T under the published recipe, on the folder `imagenet` below
+    /// `MENAGERIE_DATA`.
+    fn paper() -> anyhow::Result<Self> {
+        let root = std::env::var_os("MENAGERIE_DATA").context(
+            "ImageNet is not fetched: set MENAGERIE_DATA to a folder that holds imagenet/train and \
+             imagenet/val",
+        )?;
+        let root = std::path::PathBuf::from(root);
+        let read = |part: &str| {
+            let config = FolderConfig {
+                channels: 3,
+                size: Some([256, 256]),
+            };
+            folder(&root.join("imagenet").join(part), &config).map(|(set, _)| set)
+        };
+        let (config, recipe) = (DeitConfig::slab_tiny(), slab::recipe());
+        let train = Images::augmented(read("train")?, Augmentation::fine_tuning(config.image))?;
+        let epoch = (train.len() / recipe.batch).max(1);
+        Ok(Self {
+            length: Length {
+                steps: recipe.total_epochs() * epoch,
+                batch: recipe.batch,
+                schedule: recipe.schedule(epoch)?,
+            },
+            estimation: (ESTIMATION_PASSES, train.len()),
+            test: Images::augmented(read("val")?, Augmentation::evaluation(config.image))?,
+            train,
+            config,
+            recipe,
+            arms: Self::arms(),
+            seeds: 1,
+            workers: 1,
+        })
+    }
+
+    fn config(&self, arm: &Arm) -> DeitConfig {
+        let norm = NormConfig {
+            kind: arm.norm,
+            ..self.config.norm.clone()
+        };
+        let config = self.config.clone().with_attention(arm.attention);
+        DeitConfig { norm, ..config }
+    }
+}
+
+/// What came of one network with one seed.
+struct Outcome {
+    arm: Arm,
+    /// The seed's place in the list, from 0.
+    seed: usize,
+    /// Test accuracy, in percent.
+    accuracy: f64,
+    /// Accuracy of the folded network, and how far its scores are from the unfolded one's.
+    folded: Option<(f64, f64)>,
+    /// The training loss by step.
+    curve: Vec<(f64, f64)>,
+    /// The trained network; of the first seed.
+    model: Option<SlabDeit>,
+}
+
+struct Results {
+    outcomes: Vec<Outcome>,
+    times: Times,
+}
+
+fn all(experiment: &Experiment, context: &Context) -> anyhow::Result<Results> {
+    let progress = Progress::auto();
+    let jobs: Vec<(usize, Arm)> = (0..experiment.seeds)
+        .flat_map(|seed| experiment.arms.iter().map(move |arm| (seed, *arm)))
+        // One seed says enough about what is only reported.
+        .filter(|(seed, arm)| *seed == 0 || arm.rate.is_none())
+        .collect();
+    let outcomes = jobs::run(&jobs, experiment.workers, |(seed, arm)| {
+        let label = format!(
+            "{}-seed{seed}",
+            arm.name.to_lowercase().replace([' ', ','], "-")
+        );
+        one(experiment, context, arm, *seed, &label, &progress).context(label.clone())
+    })?;
+    let times = timing::measure(experiment, &outcomes, context)?;
+    Ok(Results { outcomes, times })
+}
+
+fn one(
+    experiment: &Experiment,
+    context: &Context,
+    arm: &Arm,
+    index: usize,
+    label: &str,
+    progress: &Progress,
+) -> Result<Outcome> {
+    // Networks of a seed see the same images in the same order.
+    let seed = Seed(context.seed + index as u64).stream("slab");
+    let (config, recipe) = (experiment.config(arm), &experiment.recipe);
+    let mut length = experiment.length.clone();
+    if let Some(rate) = arm.rate {
+        length.schedule.peak = rate;
+    }
+    let tracked = context.device.clone().autodiff();
+    let mut batches = Batches::new(experiment.train.clone(), length.batch, recipe.repeats, seed)?;
+    let model = initialise(&tracked, seed.stream("weights"), || config.init(&tracked))?;
+    let sizes = model.clone();
+    let batch = |step: usize, device: &Device| {
+        let (images, labels, seed) = batches.at(step, device)?;
+        prepare(recipe, &sizes, images, &labels, seed)
+    };
+    let optimiser = optimizer(recipe, &model)?;
+    let mut procedure = Supervised::new(model, optimiser, length.schedule.clone(), batch);
+    if let Some(clip) = recipe.clip {
+        procedure = procedure.clipping(clip)?;
+    }
+    let run = Run::create(
+        &context.out.join(label),
+        &(seed, &length, recipe, &config, arm),
+        context.resume,
+    )?;
+    run.fit(&mut procedure, &length.fit(), &progress.labelled(label))?;
+    let model = procedure.trained()?;
+    let device = &context.device;
+    if config.norm.kind == NormKind::Progressive {
+        reestimate(experiment, &model, seed, device)?;
+    }
+    let folded = match config.norm.kind {
+        NormKind::Layer => None,
+        _ => {
+            let folded = model.fold()?;
+            let images = experiment
+                .test
+                .batch(&first(&experiment.test, 200), Seed(0), device)?;
+            let far = model.forward(images.clone())? - folded.forward(images)?;
+            let far = values(far.abs().max())?;
+            let far = far.first().copied().unwrap_or(f64::NAN);
+            let right = accuracy(&experiment.test, device, |images| folded.forward(images))?;
+            Some((right, far))
+        }
+    };
+    let history = run.history()?;
+    Ok(Outcome {
+        arm: *arm,
+        seed: index,
+        accuracy: accuracy(&experiment.test, device, |images| model.forward(images))?,
+        folded,
+        curve: history
+            .iter()
+            .filter_map(|record| Some((record.step as f64, record.metrics.get("loss")?)))
+            .collect(),
+        model: (index == 0).then_some(model),
+    })
+}
+
+fn first(images: &Images, count: usize) -> Vec<usize> {
+    (0..images.len().min(count)).collect()
+}
+
+/// Lets the statistics take in the training images once more, without training.
+fn reestimate(
+    experiment: &Experiment,
+    model: &SlabDeit,
+    seed: Seed,
+    device: &Device,
+) -> Result<()> {
+    const BATCH: usize = 250;
+    let (passes, images) = experiment.estimation;
+    let batch = BATCH.min(experiment.train.len());
+    let mut batches = Batches::new(
+        experiment.train.clone(),
+        batch,
+        1,
+        seed.stream("estimation"),
+    )?;
+    for step in 0..(passes * images).div_ceil(batch) {
+        let (images, _, _) = batches.at(step, device)?;
+        estimate(model, images)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::common::tests::stripes;
+    use super::*;
+
+    #[test]
+    fn every_arm_trains_resumes_and_is_reported() {
+        let dir = tempfile::tempdir().unwrap();
+        let context = |resume| Context {
+            device: Device::default(),
+            seed: 3,
+            scale: Scale::Small,
+            out: dir.path().into(),
+            resume,
+        };
+        let images = Images::garments(stripes(40)).unwrap();
+        let norm = NormConfig::new(NormKind::Progressive).with_steps(2);
+        let experiment = Experiment {
+            train: images.clone().moving(),
+            test: images,
+            config: DeitConfig::new(28, 7, 12, 2, 3, norm)
+                .with_channels(1)
+                .with_classes(2),
+            recipe: slab::recipe(),
+            length: Length::new(3, 8, 1e-3),
+            estimation: (1, 20),
+            arms: Experiment::arms(),
+            seeds: 1,
+            workers: 2,
+        };
+        let results = all(&experiment, &context(false)).unwrap();
+        let again = all(&experiment, &context(true)).unwrap();
+        for (one, two) in results.outcomes.iter().zip(&again.outcomes) {
+            assert_eq!(one.accuracy, two.accuracy);
+        }
+        let report = present::report(&context(true), &experiment, &results).unwrap();
+        report.write(dir.path()).unwrap();
+        assert!(report.summary().contains("Test accuracy"));
+    }
+}
