@@ -82,16 +82,27 @@ class Mae(nn.Module):
         return torch.einsum("nchpwq->nhwpqc", x).reshape(len(x), g * g, p * p * 3)
 
 
-def masking(batch, tokens):
+def masking(batch, tokens, ratio=0.75):
     shuffle = torch.argsort(torch.rand(batch, tokens), 1)
     restore = torch.argsort(shuffle, 1)
-    kept = int(tokens * 0.25)
+    kept = int(tokens * (1 - ratio))
     mask = torch.ones(batch, tokens)
     mask[:, :kept] = 0
     return shuffle[:, :kept], restore, torch.gather(mask, 1, restore)
 
 
-def step(name, student, teacher, blocks, batch, repetitions):
+def measure(name, run, repetitions):
+    run()
+    times = []
+    for _ in range(repetitions):
+        began = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - began)
+    times.sort()
+    print(json.dumps({"name": name, "seconds": times[len(times) // 2]}), flush=True)
+
+
+def step(name, student, teacher, blocks, batch, repetitions, ratio=0.75):
     head = nn.Linear(student.norm.weight.shape[0], teacher.norm.weight.shape[0])
     side, tokens = student.grid * student.patch, student.grid**2
     x = torch.randn(batch, 3, side, side)
@@ -103,7 +114,7 @@ def step(name, student, teacher, blocks, batch, repetitions):
     optimiser = torch.optim.AdamW(groups, lr=1e-4, betas=(0.9, 0.95))
 
     def run():
-        keep, restore, mask = masking(batch, tokens)
+        keep, restore, mask = masking(batch, tokens, ratio)
         with torch.no_grad():
             _, theirs = teacher.encode(x, keep, blocks[1], stop=True)
         latent, ours = student.encode(x, keep, blocks[0])
@@ -120,7 +131,9 @@ def step(name, student, teacher, blocks, batch, repetitions):
 
 def main():
     large = Mae(224, 16, 1024, 24, 16, (512, 8, 16)).eval()
-    step("step_8", Mae(224, 16, 768, 12, 12, (512, 8, 16)), large, (8, 17), 8, 3)
+    base = Mae(224, 16, 768, 12, 12, (512, 8, 16))
+    step("step_8", base, large, (8, 17), 8, 3)
+    step("step_8_95", base, large, (8, 17), 8, 3, 0.95)
     small, decoder = Mae(28, 4, 48, 4, 4, (64, 2, 4)), (64, 2, 4)
     step("step_small", small, Mae(28, 4, 128, 8, 4, decoder).eval(), (2, 5), 128, 20)
     x = torch.randn(8, 3, 224, 224)
