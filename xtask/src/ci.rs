@@ -2,7 +2,7 @@
 
 use crate::{
     args::Args,
-    descriptor, docs,
+    docs,
     fault::Result,
     parity::{self, Plan, Tally},
     process,
@@ -21,7 +21,7 @@ use std::{
 /// # Errors
 /// As [`process::run`].
 pub fn test(workspace: &Workspace, _: &Args) -> Result<u8> {
-    process::run(&mut test_command(workspace))
+    process::run(&mut test_command(workspace, &[])?)
 }
 
 /// Systems that were not held to their fixtures on `ndarray` and `tch` yet. They are not done; this
@@ -38,12 +38,14 @@ const FLEX_ALONE: [&str; 6] = [
 /// The device on which the systems' tests run.
 const DEVICE: &str = "MENAGERIE_DEVICE";
 
-fn test_command(workspace: &Workspace) -> Command {
-    let mut command = process::cargo_at_root(workspace);
-    command.args(["test", "--workspace", "--no-fail-fast"]);
-    // The other backends are not compiled in here.
-    command.env_remove(DEVICE);
-    command
+/// What Burn takes for its default device; without it, libtorch where that is compiled in.
+const BURN_DEVICE: &str = "BURN_DEVICE";
+
+/// The tests of the whole workspace on the default backend, whatever else is compiled in.
+fn test_command(workspace: &Workspace, features: &[&str]) -> Result<Command> {
+    let mut command = parity::cargo_test(workspace, None, &[], features)?;
+    command.env_remove(DEVICE).env(BURN_DEVICE, "flex");
+    Ok(command)
 }
 
 /// Runs every check, also after one has failed, and closes with a table and the sum of all tests.
@@ -71,15 +73,7 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<u8> {
     log.step("rustdoc", |_| {
         process::run(cargo("doc --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings"))
     });
-    log.step("test", |tests| {
-        process::tee(&mut test_command(workspace), |line| tests.count(line))
-    });
-    // Not a default, for the time that its dependencies take to compile.
-    log.step("tokenizer", |tests| {
-        let mut command = cargo("test --package menagerie-sae --features tokenizer --test it");
-        process::tee(command.args(["--", "tokenizer"]), |line| tests.count(line))
-    });
-    // One more build of Burn serves parity and tests on both backends.
+    // One build of Burn with every backend serves all tests: clippy has checked the default one.
     let tch = !args.flag("--no-tch");
     if tch {
         log.step("tch-env", |_| match tch_env::is_ready(workspace) {
@@ -87,11 +81,16 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<u8> {
             false => tch_env::install_default(workspace).map(|()| 0),
         });
     }
-    let devices = if tch {
-        &["ndarray", "tch"][..]
+    let (features, devices): (&[&str], &[&str]) = if tch {
+        (&["ndarray", "tch", "tokenizer"], &["ndarray", "tch"])
     } else {
-        &["ndarray"]
+        (&["ndarray", "tokenizer"], &["ndarray"])
     };
+    log.step("test", |tests| {
+        process::tee(&mut test_command(workspace, features)?, |line| {
+            tests.count(line);
+        })
+    });
     for device in devices {
         log.step(&format!("parity on {device}"), |tests| {
             let plan = Plan {
@@ -99,22 +98,21 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<u8> {
                 skip: &FLEX_ALONE,
                 dir: None,
                 device,
-                features: devices.to_vec(),
+                features: features.to_vec(),
+                whole: true,
             };
             let (code, tally) = parity::execute(workspace, &plan)?;
             tests.add(tally);
             Ok(code)
         });
         log.step(&format!("tests on {device}"), |tests| {
-            let mut systems = descriptor::systems(workspace)?;
-            systems.retain(|system| !FLEX_ALONE.contains(&system.slug.as_str()));
-            let packages = parity::packages(&systems);
-            let mut command = parity::cargo_test(workspace, "it", &packages, devices)?;
+            let mut command = parity::cargo_test(workspace, Some("it"), &[], features)?;
             command.arg("--");
             for slug in FLEX_ALONE {
                 command.args(["--skip", &format!("{}::", slug.replace('-', "_"))]);
             }
-            process::tee(command.env(DEVICE, device), |line| tests.count(line))
+            command.env(DEVICE, device).env(BURN_DEVICE, "flex");
+            process::tee(&mut command, |line| tests.count(line))
         });
     }
     say!("\n{}", log.closing().trim_end());

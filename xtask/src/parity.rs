@@ -28,6 +28,9 @@ pub struct Plan<'a> {
     pub device: &'a str,
     /// Cargo features to build with, so that several runs can share one build.
     pub features: Vec<&'a str>,
+    /// Whether to build with all of the workspace, as its tests are. The features of dependencies
+    /// follow from the packages that are chosen: a build of a few shares nothing with one of all.
+    pub whole: bool,
 }
 
 /// How many fixtures passed and failed.
@@ -60,6 +63,7 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<u8> {
         dir,
         device,
         features: device::feature(device)?.into_iter().collect(),
+        whole: false,
     };
     execute(workspace, &plan).map(|(code, _)| code)
 }
@@ -111,7 +115,8 @@ pub fn execute(workspace: &Workspace, plan: &Plan) -> Result<(u8, Tally)> {
         }
     };
     for (packages, slugs) in jobs {
-        let mut command = cargo_test(workspace, "parity", &packages, &plan.features)?;
+        let chosen: &[String] = if plan.whole { &[] } else { &packages };
+        let mut command = cargo_test(workspace, Some("parity"), chosen, &plan.features)?;
         command.arg("--").args(&slugs);
         for skipped in plan.skip {
             command.args(["--skip", skipped]);
@@ -129,19 +134,26 @@ pub fn execute(workspace: &Workspace, plan: &Plan) -> Result<(u8, Tally)> {
     Ok((u8::from(failed || tally.failed > 0), tally))
 }
 
-/// `cargo test` of one test target of `packages`. As the packages and features decide what is
-/// built, the targets of equal ones share a build.
+/// `cargo test` of one test target, or of all, of `packages`, or of the whole workspace if there are
+/// none. As the packages and features decide what is built, the targets of equal ones share a build.
 ///
 /// # Errors
 /// [`Fault::Usage`] for the feature `tch` without a libtorch.
 pub fn cargo_test(
     workspace: &Workspace,
-    target: &str,
+    target: Option<&str>,
     packages: &[String],
     features: &[&str],
 ) -> Result<Command> {
     let mut command = process::cargo_at_root(workspace);
-    command.args(["test", "--test", target, "--no-fail-fast"]);
+    command.arg("test");
+    if let Some(target) = target {
+        command.args(["--test", target]);
+    }
+    command.arg("--no-fail-fast");
+    if packages.is_empty() {
+        command.arg("--workspace");
+    }
     for package in packages {
         command.args(["--package", package]);
     }
@@ -268,6 +280,7 @@ mod tests {
             dir: Some(workspace.path(dir)),
             device: "flex",
             features: Vec::new(),
+            whole: false,
         };
         let text = |plan: &Plan| execute(&workspace, plan).unwrap_err();
         let wrong = ["line".to_owned()];
@@ -302,6 +315,7 @@ mod tests {
             dir: Some(workspace.path("fixtures")),
             device: "flex",
             features: Vec::new(),
+            whole: false,
         };
         let tally = Tally {
             passed: 0,
@@ -332,7 +346,7 @@ mod tests {
         let workspace = Workspace::at(dir.path());
         let words = |target| -> Vec<String> {
             let packages = packages(&systems());
-            let command = cargo_test(&workspace, target, &packages, &["ndarray"]).unwrap();
+            let command = cargo_test(&workspace, Some(target), &packages, &["ndarray"]).unwrap();
             let words = command.get_args().map(|word| word.to_string_lossy());
             words.map(String::from).collect()
         };
@@ -348,6 +362,15 @@ mod tests {
             .map(|word| if word == "parity" { "it".into() } else { word })
             .collect();
         assert_eq!(replaced, words("it"));
+        let whole = cargo_test(&workspace, None, &[], &["ndarray", "tokenizer"]).unwrap();
+        let words: Vec<_> = whole
+            .get_args()
+            .map(|word| word.to_string_lossy())
+            .collect();
+        assert_eq!(
+            words.join(" "),
+            "test --no-fail-fast --workspace --features ndarray,tokenizer"
+        );
     }
 
     #[test]
