@@ -17,6 +17,7 @@
 
 #[cfg(feature = "flex")]
 use crate::flex::{group_norm::group_norm as kernel, norm::Gains};
+use crate::transformer::single;
 use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Device, Tensor, activation::silu};
 
@@ -106,13 +107,16 @@ fn normalise(
     if activated { silu(y) } else { y }
 }
 
-/// Without gain, on Burn's operations.
+/// Without gain, on Burn's operations; of half precision in single, in which squares and `epsilon`
+/// keep their digits.
 fn plain(x: Tensor<4>, groups: usize, epsilon: f64) -> Tensor<4> {
     let dims @ [batch, channels, h, w] = x.dims();
-    let x = x.reshape([batch, groups, channels / groups * h * w]);
+    let dtype = x.dtype();
+    let x = single(x).reshape([batch, groups, channels / groups * h * w]);
     let x = x.clone() - x.mean_dim(2);
     let variance = x.clone().square().mean_dim(2);
-    (x / (variance + epsilon).sqrt()).reshape(dims)
+    let y = (x / (variance + epsilon).sqrt()).reshape(dims);
+    y.cast(dtype)
 }
 
 /// A kernel wants all of its tensors with autodiff or none.

@@ -8,7 +8,7 @@
 use crate::flex::transformer as kernel;
 #[cfg(feature = "flex")]
 use crate::kernel::gelu::Gelu;
-use burn::tensor::{Bool, Int, Tensor, activation, module};
+use burn::tensor::{Bool, DType, Int, Tensor, activation, module};
 
 /// `x weight + bias` on the last axis: `x [.., inputs]`, `weight [inputs, outputs]`, `bias
 /// [outputs]`.
@@ -152,11 +152,33 @@ pub fn attention(qkv: Tensor<3>, heads: usize, scale: f64) -> Tensor<3> {
         let part = qkv.clone().narrow(2, at * heads * size, heads * size);
         part.reshape([batch, tokens, heads, size]).swap_dims(1, 2)
     };
-    let scores = part(0).matmul(part(1).transpose()) * scale;
-    activation::softmax(scores, 3)
-        .matmul(part(2))
+    let values = part(2);
+    activation::softmax(scores(part(0), part(1), scale), 3)
+        .cast(values.dtype())
+        .matmul(values)
         .swap_dims(1, 2)
         .reshape([batch, tokens, heads * size])
+}
+
+/// `scale` times the products of queries and keys, `[batch, heads, tokens, size]` each. Of half
+/// precision in single, and half of the scale on either side of the product, which would overflow
+/// otherwise.
+fn scores(queries: Tensor<4>, keys: Tensor<4>, scale: f64) -> Tensor<4> {
+    match queries.dtype() {
+        DType::F16 | DType::BF16 => {
+            let half = scale.sqrt();
+            single((queries * half).matmul((keys * half).transpose()))
+        }
+        _ => queries.matmul(keys.transpose()) * scale,
+    }
+}
+
+/// A tensor of half precision in single, any other as it is.
+pub(crate) fn single<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    match x.dtype() {
+        DType::F16 | DType::BF16 => x.cast(DType::F32),
+        _ => x,
+    }
 }
 
 /// Causal attention: every token's query is held against the keys of itself and the tokens before
@@ -203,9 +225,9 @@ pub fn causal_attention(qkv: Tensor<3>, heads: usize, kv_heads: usize, scale: f6
     let later = later
         .unsqueeze::<4>()
         .expand([batch, heads, tokens, tokens]);
-    let scores = query.matmul(key.transpose()) * scale;
-    let pattern = activation::softmax(scores.mask_fill(later, f32::NEG_INFINITY), 3);
-    pattern
+    let scores = scores(query, key, scale).mask_fill(later, f32::NEG_INFINITY);
+    activation::softmax(scores, 3)
+        .cast(value.dtype())
         .matmul(value)
         .swap_dims(1, 2)
         .reshape([batch, tokens, heads * size])

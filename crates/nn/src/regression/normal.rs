@@ -155,10 +155,14 @@ impl LeastSquares {
     /// The fit of the rows so far.
     ///
     /// # Errors
-    /// [`Error::Input`] if there are fewer rows than coefficients of one output.
+    /// [`Error::Input`] if there are fewer rows than coefficients of one output; with a ridge, which
+    /// decides between all maps that fit, if there is none.
     pub fn solve(mut self) -> Result<LinearFit> {
         let (inputs, outputs) = (self.inputs, self.outputs);
-        let needed = inputs + usize::from(self.config.intercept);
+        let needed = match self.config.ridge > 0.0 {
+            true => 1,
+            false => inputs + usize::from(self.config.intercept),
+        };
         if self.rows < needed {
             return Err(Error::input(
                 "the number of training rows",
@@ -231,5 +235,30 @@ fn append(block: &mut Vec<f64>, sums: &mut [f64], row: &[f32], shift: &[f64]) {
         let value = f64::from(value) - shift;
         *sum += value;
         block.push(value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Device;
+
+    #[test]
+    fn a_ridge_decides_where_rows_are_few() {
+        let device = Device::default();
+        let x = Tensor::from_floats([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], &device);
+        let y = Tensor::from_floats([[2.0], [4.0]], &device);
+        let fit = |ridge| {
+            let config = LeastSquaresConfig::new().with_ridge(ridge);
+            let mut sums = LeastSquares::new(3, 1, &config)?;
+            sums.add(x.clone(), y.clone())?;
+            sums.solve()
+        };
+        // xᵀx is the identity on the first two inputs: half of y with a ridge of one.
+        assert_eq!(fit(1.0).unwrap().coefficients(), [1.0, 2.0, 0.0]);
+        assert_eq!(
+            fit(0.0).unwrap_err().to_string(),
+            "the number of training rows is 2: a linear map of 3 inputs needs at least 3"
+        );
     }
 }

@@ -80,3 +80,23 @@ fn the_groups_must_divide_the_channels() {
     let gain = Tensor::ones([4], &device);
     group_norm(x, 3, (gain.clone(), gain), 1e-5);
 }
+
+#[test]
+fn squares_of_half_precision_do_not_overflow() {
+    let device = Device::flex();
+    // Squares reach 10⁶; half precision ends at 65 504.
+    let x = tensor::<4>(2, [1, 4, 3, 3], &device, DType::F32) * 1_000.0;
+    let run = |dtype| {
+        let gains = [
+            Tensor::ones([4], (&device, dtype)),
+            Tensor::zeros([4], (&device, dtype)),
+        ];
+        let [gain, offset] = gains;
+        let y = group_norm(x.clone().cast(dtype), 2, (gain, offset), 1e-5);
+        assert_eq!(y.dtype(), dtype);
+        vec![("output", values(y))]
+    };
+    let single = run(DType::F32);
+    assert_close("f16", &run(DType::F16), &single, 2e-3);
+    assert_close("bf16", &run(DType::BF16), &single, 2e-2);
+}

@@ -200,3 +200,38 @@ fn constants_beside_a_tracked_tensor_get_no_gradient() {
     let grads = y.square().sum().backward();
     assert_eq!(x.grad(&grads).unwrap().dims(), [70, 8]);
 }
+
+#[test]
+fn products_of_half_precision_do_not_overflow() {
+    let device = Device::flex();
+    let (heads, size) = (2, 64);
+    // The first key is 40 like all queries, the others are 0: 64 · 40² is 102 400, half precision
+    // ends at 65 504.
+    let queries = Tensor::<3>::full([1, 5, heads * size], 40.0, &device);
+    let keys = Tensor::cat(
+        vec![
+            queries.clone().narrow(1, 0, 1),
+            Tensor::zeros([1, 4, heads * size], &device),
+        ],
+        1,
+    );
+    let told = tensor::<3>(4, [1, 5, heads * size], &device, DType::F32).cast(DType::F16);
+    let qkv = Tensor::cat(
+        vec![
+            queries.cast(DType::F16),
+            keys.cast(DType::F16),
+            told.clone(),
+        ],
+        2,
+    );
+    let first = told.narrow(1, 0, 1).expand([1, 5, heads * size]);
+    type Form = fn(Tensor<3>, usize, f64) -> Tensor<3>;
+    let forms: [Form; 2] = [attention, |x, heads, scale| {
+        causal_attention(x, heads, heads, scale)
+    }];
+    for form in forms {
+        let y = form(qkv.clone(), heads, 0.125);
+        assert_eq!(y.dtype(), DType::F16);
+        assert_eq!(values(y), values(first.clone()));
+    }
+}
