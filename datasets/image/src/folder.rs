@@ -1,8 +1,12 @@
 //! Folders of PNG and JPEG files.
 
-use crate::{ImageSet, augment::Image};
+use crate::{
+    ImageSet,
+    augment::{Augmentation, Image},
+};
 use image::{DynamicImage, ImageReader, imageops::FilterType};
-use menagerie_core::{Error, Result};
+use menagerie_core::{Error, Result, Seed};
+use rayon::prelude::*;
 use std::{
     fmt,
     path::{Path, PathBuf},
@@ -119,6 +123,127 @@ pub fn folder(dir: &Path, config: &FolderConfig) -> Result<(ImageSet, FolderRepo
         listing.classes,
     )?;
     Ok((set, report))
+}
+
+/// The image files of a folder, which are decoded at their own size when they are asked for: for what
+/// does not fit into memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FolderFiles {
+    paths: Vec<PathBuf>,
+    labels: Vec<usize>,
+    class_names: Vec<String>,
+    channels: usize,
+}
+
+impl FolderFiles {
+    /// Lists the images below `dir`; classes and their order are those of [`folder`](fn@folder). No
+    /// file is opened. `channels` is 1 for grey, 3 for colour.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for other channels, [`Error::Io`] for a folder that cannot be read,
+    /// [`Error::Format`] where there is no image file.
+    pub fn list(dir: &Path, channels: usize) -> Result<Self> {
+        check_channels(channels)?;
+        let listing = list(dir)?;
+        if listing.files.is_empty() {
+            return Err(Error::format(dir, "holds no .png, .jpg or .jpeg file"));
+        }
+        let (mut labels, mut paths) = (Vec::new(), Vec::new());
+        for (class, path) in listing.files {
+            labels.extend(class);
+            paths.push(path);
+        }
+        Ok(Self {
+            paths,
+            labels,
+            class_names: listing.classes,
+            channels,
+        })
+    }
+
+    /// Number of files.
+    pub fn len(&self) -> usize {
+        self.paths.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.paths.is_empty()
+    }
+
+    /// The files, in order.
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.paths
+    }
+
+    /// The class of every file; empty for a folder without classes.
+    pub fn labels(&self) -> &[usize] {
+        &self.labels
+    }
+
+    /// The names of the classes, by number.
+    pub fn class_names(&self) -> &[String] {
+        &self.class_names
+    }
+
+    /// A random subset of `count` files in which every class keeps its share, chosen as by
+    /// [`ImageSet::stratified`] before any file is opened.
+    ///
+    /// # Errors
+    /// [`Error::Input`] without classes, or where `count` exceeds the number of files.
+    pub fn stratified(&self, count: usize, seed: Seed) -> Result<Self> {
+        // The choice depends on the labels alone: a pixel stands for each file.
+        let pixels = vec![0; self.len()];
+        let (labels, names) = (self.labels.clone(), self.class_names.clone());
+        let chosen = ImageSet::new(pixels, [1, 1, 1], labels, names)?;
+        let chosen = chosen.stratified_indices(count, seed)?;
+        let of = |index: &usize| Some((self.paths.get(*index)?, *self.labels.get(*index)?));
+        let files = chosen.iter().filter_map(of);
+        let (paths, labels) = files.map(|(path, label)| (path.clone(), label)).unzip();
+        Ok(Self {
+            paths,
+            labels,
+            class_names: self.class_names.clone(),
+            channels: self.channels,
+        })
+    }
+
+    /// File `index` at its own size.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for an index that is not below the number of files, [`Error::Format`] that
+    /// names a file that cannot be decoded.
+    pub fn image(&self, index: usize) -> Result<Image> {
+        let Some(path) = self.paths.get(index) else {
+            let rule = format!("must be below {}", self.len());
+            return Err(Error::input("image index", index, rule));
+        };
+        let config = FolderConfig {
+            channels: self.channels,
+            size: None,
+        };
+        let (planes, [height, width]) =
+            decode(path, &config, None).map_err(|reason| Error::format(path, reason))?;
+        Image::from_planes(&planes, [self.channels, height, width])
+    }
+
+    /// The files `indices` decoded and augmented, `[indices, channels, height, width]`, in parallel.
+    /// The draws are those of [`Augmentation::batch`] for the same seed.
+    ///
+    /// # Errors
+    /// As [`image`](Self::image) and [`Augmentation::image`].
+    pub fn batch(
+        &self,
+        augmentation: &Augmentation,
+        indices: &[usize],
+        seed: Seed,
+    ) -> Result<Vec<f32>> {
+        let images = indices.par_iter().enumerate().map(|(place, &index)| {
+            let image = self.image(index)?;
+            augmentation.image(&image, seed.at(place as u64))
+        });
+        Ok(images.collect::<Result<Vec<_>>>()?.concat())
+    }
 }
 
 /// Every image file below `dir` in the order of the paths, decoded at its own size, or why it could

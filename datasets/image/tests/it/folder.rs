@@ -1,6 +1,7 @@
 use crate::noise;
 use image::{GrayImage, Rgb, RgbImage};
-use menagerie_data_image::{FolderConfig, folder};
+use menagerie_core::Seed;
+use menagerie_data_image::{FolderConfig, augment::Augmentation, folder, folder::FolderFiles};
 use proptest::prelude::*;
 use std::{fs, path::Path};
 
@@ -34,6 +35,90 @@ fn sub_folders_are_classes_in_the_order_of_their_names() {
     assert_eq!(
         folder(dir.path(), &FolderConfig::default()).unwrap(),
         (set, report)
+    );
+}
+
+/// Two classes of pictures with a gradient, `count` each.
+fn gradients(dir: &Path, count: u8, [width, height]: [u32; 2]) {
+    for (class, first) in [("cat", 0), ("dog", 100)] {
+        fs::create_dir_all(dir.join(class)).unwrap();
+        for at in 0..count {
+            let pixel = |x: u32, y: u32| Rgb([first + 9 * at, (x * 7) as u8, (y * 5) as u8]);
+            RgbImage::from_fn(width, height, pixel)
+                .save(dir.join(format!("{class}/{at}.png")))
+                .unwrap();
+        }
+    }
+}
+
+#[test]
+fn files_are_decoded_when_they_are_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    gradients(dir.path(), 4, [20, 14]);
+    let files = FolderFiles::list(dir.path(), 3).unwrap();
+    let (set, report) = folder(dir.path(), &FolderConfig::default()).unwrap();
+    assert_eq!((files.len(), files.paths()), (8, report.read.as_slice()));
+    assert_eq!(
+        (files.labels(), files.class_names()),
+        (set.labels(), set.class_names())
+    );
+    assert_eq!(files.image(5).unwrap().to_planes(), set.image(5).unwrap());
+    // The same draws as of a set in memory.
+    let augmentation = Augmentation::fine_tuning(8);
+    for seed in [Seed(1), Seed(2)] {
+        assert_eq!(
+            files.batch(&augmentation, &[6, 1, 1], seed).unwrap(),
+            augmentation.batch(&set, &[6, 1, 1], seed).unwrap()
+        );
+    }
+    // And the same choice.
+    let few = files.stratified(4, Seed(3)).unwrap();
+    let expected = set.stratified_indices(4, Seed(3)).unwrap();
+    let expected: Vec<_> = expected.iter().map(|at| report.read[*at].clone()).collect();
+    assert_eq!(
+        (few.paths(), few.labels()),
+        (expected.as_slice(), &[0, 0, 1, 1][..])
+    );
+}
+
+#[test]
+fn files_of_any_size_make_a_batch() {
+    let dir = tempfile::tempdir().unwrap();
+    save(&dir.path().join("cat/a.png"), 40, 10, [10, 20, 30]);
+    save(&dir.path().join("dog/b.png"), 9, 30, [10, 20, 30]);
+    let files = FolderFiles::list(dir.path(), 3).unwrap();
+    assert_eq!(files.image(0).unwrap().size(), [10, 40]);
+    let batch = files
+        .batch(&Augmentation::fine_tuning(8), &[0, 1], Seed(1))
+        .unwrap();
+    assert_eq!(batch.len(), 2 * 3 * 8 * 8);
+}
+
+#[test]
+fn files_that_are_not_there_or_broken_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = |error: menagerie_core::Error| error.to_string();
+    let empty = FolderFiles::list(dir.path(), 3).unwrap_err();
+    assert!(text(empty).contains("holds no .png, .jpg or .jpeg file"));
+    let channels = FolderFiles::list(dir.path(), 2).unwrap_err();
+    assert_eq!(
+        text(channels),
+        "channels is 2: must be 1 (grey) or 3 (colour)"
+    );
+    fs::create_dir(dir.path().join("cat")).unwrap();
+    fs::write(dir.path().join("cat/text.jpg"), "not an image").unwrap();
+    let files = FolderFiles::list(dir.path(), 3).unwrap();
+    assert!(text(files.image(0).unwrap_err()).contains("text.jpg"));
+    assert_eq!(
+        text(files.image(1).unwrap_err()),
+        "image index is 1: must be below 1"
+    );
+    let batch = files.batch(&Augmentation::evaluation(8), &[0], Seed(1));
+    assert!(text(batch.unwrap_err()).contains("text.jpg"));
+    let beyond = files.stratified(2, Seed(0)).unwrap_err();
+    assert_eq!(
+        text(beyond),
+        "the size of a subset is 2: must be at most the number of images, 1"
     );
 }
 
