@@ -138,15 +138,15 @@ def main():
     tiny = lambda: ConVit(224, 16, 192, 12, 4, 10)
     small = lambda: ConVit(224, 16, 432, 12, 9, 10)
     forward("tiny_1", tiny(), 1, 20)
-    forward("tiny_8", tiny(), 8, 10)
+    forward("tiny_16", tiny(), 16, 5)
     forward("tiny_1_kept", tiny().keep(), 1, 20)
-    forward("tiny_8_kept", tiny().keep(), 8, 10)
     forward("tiny_16_kept", tiny().keep(), 16, 5)
     forward("small_1", small(), 1, 10)
+    forward("small_16", small(), 16, 3)
     forward("small_1_kept", small().keep(), 1, 10)
     forward("small_16_kept", small().keep(), 16, 3)
     step("tiny_step_8", tiny(), 8, 5)
-    step("step_small", ConVit(28, 4, 64, 6, 4, 5, 10, 2), 64, 20)
+    step("step_small", ConVit(28, 4, 48, 6, 4, 5, 10, 2, 1), 32, 20)
 
 
 main()

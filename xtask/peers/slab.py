@@ -126,12 +126,14 @@ class Block(nn.Module):
 
 
 class Deit(nn.Module):
-    def __init__(self, side, patch, dim, depth, heads, attention, norm, classes=1000):
+    def __init__(
+        self, side, patch, dim, depth, heads, attention, norm, classes=1000, channels=3, ratio=4
+    ):
         super().__init__()
         grid = side // patch
-        self.embed = nn.Conv2d(3, dim, patch, patch)
+        self.embed = nn.Conv2d(channels, dim, patch, patch)
         self.pos = nn.Parameter(torch.randn(1, grid * grid, dim) * 0.02)
-        blocks = (Block(dim, attention(dim, heads, grid), norm) for _ in range(depth))
+        blocks = (Block(dim, attention(dim, heads, grid), norm, ratio) for _ in range(depth))
         self.blocks = nn.Sequential(*blocks)
         self.norm = nn.LayerNorm(dim) if norm == "layer" else norm()
         self.head = nn.Linear(dim, classes)
@@ -213,21 +215,22 @@ def forward(name, model, x, repetitions):
 
 
 def main():
-    for batch, repetitions in ((1, 20), (8, 10)):
+    for batch, repetitions in ((1, 20), (16, 5)):
         x = torch.randn(batch, 3, 224, 224)
         for kind, attention in (("deit", Softmax), ("slab", Linear)):
             for name, norm in (("norm", "layer"), ("folded", nn.Identity)):
                 model = Deit(224, 16, 192, 12, 3, attention, norm)
                 forward(f"{kind}_{name}_{batch}", model, x, repetitions)
-    x = torch.randn(1, 3, 224, 224)
-    forward("swin_norm_1", Swin(False), x, 5)
-    forward("swin_folded_1", Swin(True), x, 5)
+    for batch, repetitions in ((1, 5), (16, 3)):
+        x = torch.randn(batch, 3, 224, 224)
+        forward(f"swin_norm_{batch}", Swin(False), x, repetitions)
+        forward(f"swin_folded_{batch}", Swin(True), x, repetitions)
     for side, repetitions in ((14, 20), (28, 10), (56, 5)):
         x = torch.randn(1, side * side, 192)
         forward(f"linear_{side * side}", Linear(192, 3, side), x, repetitions)
         forward(f"softmax_{side * side}", Softmax(192, 3, side), x, repetitions)
-    model = Deit(28, 4, 64, 6, 4, Linear, lambda: RepBn(64), 10).train()
-    x, target = torch.randn(128, 3, 28, 28), torch.arange(128) % 10
+    model = Deit(28, 4, 48, 6, 4, Linear, lambda: RepBn(48), 10, 1, 2).train()
+    x, target = torch.randn(32, 1, 28, 28), torch.arange(32) % 10
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.05)
 
     def run():

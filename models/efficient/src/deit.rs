@@ -16,7 +16,8 @@ use menagerie_train::{AdamW, Decay, Schedule};
 pub enum Pace {
     /// Once an epoch, the cosine counted from the start of the run, warm-up included (timm).
     Epoch,
-    /// At every step, the cosine counted from the end of the warm-up.
+    /// At every step, the cosine counted from the start of the run too, so that the warm-up ends a
+    /// little below the peak (timm, steps in the place of epochs).
     Step,
 }
 
@@ -41,8 +42,13 @@ pub struct DeitRecipe {
     /// The rate at the end of the cosine.
     #[config(default = 1e-5)]
     pub floor: f64,
-    /// Epochs at `floor` after the cosine.
-    #[config(default = 10)]
+    /// Whether `warmup_rate` and `floor` are for 512 images as `base_rate` is: multiplied by `batch /
+    /// 512` too.
+    #[config(default = false)]
+    pub scaled: bool,
+    /// Epochs at the floor after the cosine. DeiT's options name 10, but its loop, and ConViT's, ends
+    /// with the cosine.
+    #[config(default = 0)]
     pub cooldown: usize,
     /// When the rate moves.
     #[config(default = "Pace::Epoch")]
@@ -86,6 +92,8 @@ impl DeitRecipe {
             let rule = "must be finite and above 0";
             return Err(Error::config(Self::NAME, "base_rate", self.base_rate, rule));
         }
+        // Of the same batch where they are scaled.
+        let peak = peak / self.scale();
         for (field, value) in [("warmup_rate", self.warmup_rate), ("floor", self.floor)] {
             if !(0.0..=peak).contains(&value) {
                 let rule = format!("must lie between 0 and the peak, {peak}");
@@ -111,22 +119,35 @@ impl DeitRecipe {
         self.base_rate * self.batch as f64 / 512.0
     }
 
+    /// What the rate of the warm-up and the floor are multiplied with.
+    fn scale(&self) -> f64 {
+        match self.scaled {
+            true => self.batch as f64 / 512.0,
+            false => 1.0,
+        }
+    }
+
     /// Epochs of the whole run.
     pub fn total_epochs(&self) -> usize {
         self.epochs + self.cooldown
     }
 
-    /// The rate of an epoch under [`Pace::Epoch`].
+    /// The rate of an epoch, which moves at its start under [`Pace::Epoch`].
     pub fn at_epoch(&self, epoch: usize) -> f64 {
-        let (peak, floor) = (self.peak(), self.floor);
-        if epoch < self.warmup {
-            let part = epoch as f64 / self.warmup as f64;
-            return self.warmup_rate + (peak - self.warmup_rate) * part;
+        self.after(epoch as f64)
+    }
+
+    /// The rate after `time` epochs.
+    fn after(&self, time: f64) -> f64 {
+        let (peak, scale) = (self.peak(), self.scale());
+        let (start, floor) = (scale * self.warmup_rate, scale * self.floor);
+        if time < self.warmup as f64 {
+            return start + (peak - start) * time / self.warmup as f64;
         }
-        if epoch >= self.epochs {
+        if time >= self.epochs as f64 {
             return floor;
         }
-        let cosine = (std::f64::consts::PI * epoch as f64 / self.epochs as f64).cos();
+        let cosine = (std::f64::consts::PI * time / self.epochs as f64).cos();
         floor + 0.5 * (peak - floor) * (1.0 + cosine)
     }
 
@@ -136,27 +157,26 @@ impl DeitRecipe {
     /// What [`validate`](Self::validate) reports, and an epoch without steps.
     pub fn schedule(&self, steps_per_epoch: usize) -> Result<Schedule> {
         self.validate()?;
-        let schedule = match self.pace {
-            Pace::Epoch => Schedule {
-                peak: self.peak(),
-                warmup: 0,
-                start: None,
-                decay: Decay::Epochs {
-                    length: steps_per_epoch,
-                    rates: (0..self.total_epochs())
-                        .map(|epoch| self.at_epoch(epoch))
-                        .collect(),
-                },
-            },
-            Pace::Step => Schedule {
-                peak: self.peak(),
-                warmup: self.warmup * steps_per_epoch,
-                start: Some(self.warmup_rate),
-                decay: Decay::Cosine {
-                    steps: self.epochs * steps_per_epoch,
-                    floor: self.floor,
-                },
-            },
+        let (length, rates) = match self.pace {
+            Pace::Epoch => {
+                let epochs = 0..self.total_epochs();
+                (
+                    steps_per_epoch,
+                    epochs.map(|at| self.at_epoch(at)).collect(),
+                )
+            }
+            // The last rate stays.
+            Pace::Step => {
+                let steps = 0..=self.epochs * steps_per_epoch;
+                let rate = |at: usize| self.after(at as f64 / steps_per_epoch as f64);
+                (steps_per_epoch.min(1), steps.map(rate).collect())
+            }
+        };
+        let schedule = Schedule {
+            peak: self.peak(),
+            warmup: 0,
+            start: None,
+            decay: Decay::Epochs { length, rates },
         };
         schedule.validate()?;
         Ok(schedule)
@@ -277,12 +297,37 @@ mod tests {
         let fifth = 1e-5 + 0.5 * (1e-3 - 1e-5) * (1.0 + (std::f64::consts::PI / 60.0).cos());
         assert!((recipe.at_epoch(5) - fifth).abs() < 1e-15);
         assert_eq!(recipe.at_epoch(305), 1e-5);
+        assert_eq!(recipe.total_epochs(), 300);
         let schedule = recipe.schedule(10).unwrap();
         assert_eq!(schedule.at(59), recipe.at_epoch(5));
         assert_eq!(schedule.at(5_000), 1e-5);
-        let stepped = recipe.with_pace(Pace::Step).schedule(10).unwrap();
-        assert_eq!(stepped.at(0), 1e-6);
-        assert_eq!(stepped.at(50), 1e-3);
+    }
+
+    /// The formula of timm's `CosineLRScheduler` without `warmup_prefix`, with SLAB's arguments at 100
+    /// steps an epoch and a batch of 1 024.
+    #[test]
+    fn the_rate_of_a_step_is_timms() {
+        let recipe = crate::slab::recipe();
+        let schedule = recipe.schedule(100).unwrap();
+        for (step, rate) in [
+            (0, 1e-6),
+            (1, 1.4995e-6),
+            (1_000, 5.005e-4),
+            (1_999, 9.995005e-4),
+            (2_000, 9.891_830_623_632_338e-4),
+            (15_000, 5.05e-4),
+            (29_999, 1.000_000_271_414_119_2e-5),
+            (30_000, 1e-5),
+            (40_000, 1e-5),
+        ] {
+            let found = schedule.at(step);
+            assert!((found - rate).abs() < 1e-12, "{step}: {found}");
+        }
+        // Warm-up and floor follow the batch as the peak does.
+        let half = recipe.with_batch(512).schedule(100).unwrap();
+        for step in [0, 1_000, 2_000, 30_000] {
+            assert!((2.0 * half.at(step) - schedule.at(step)).abs() < 1e-12);
+        }
     }
 
     #[test]

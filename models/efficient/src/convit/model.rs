@@ -59,6 +59,19 @@ impl LocalBlock {
     }
 }
 
+/// The softmax map of an ordinary attention, `[batch, heads, tokens, tokens]`, of queries, keys and
+/// values `[batch, tokens, 3 dim]`.
+fn content_map(qkv: Tensor<3>, heads: usize) -> Tensor<4> {
+    let [batch, tokens, width] = qkv.dims();
+    let (dim, size) = (width / 3, width / 3 / heads);
+    let part = |at: usize| {
+        let part = qkv.clone().narrow(2, at * dim, dim);
+        part.reshape([batch, tokens, heads, size]).swap_dims(1, 2)
+    };
+    let scores = part(0).matmul(part(1).transpose()) * (size as f64).powf(-0.5);
+    softmax(scores, 3)
+}
+
 fn kept(branch: Tensor<3>, keep: Option<&Tensor<3>>) -> Tensor<3> {
     match keep {
         None => branch,
@@ -173,33 +186,40 @@ impl ConVit {
         Ok(outputs)
     }
 
-    /// The map A of local block `layer`, counted from 0, for images `[batch, channels, height,
-    /// width]`: `[batch, heads, tokens, tokens]`, queries by keys.
+    /// The map A of block `layer`, counted from 0, for images `[batch, channels, height, width]`:
+    /// `[batch, heads, tokens, tokens]`, queries by keys. In the ordinary blocks, which come after the
+    /// local ones, the class token is the first token.
     ///
     /// # Errors
-    /// [`Error::Input`] if the images are not of the configured size, or the block is not a local
-    /// one.
+    /// [`Error::Input`] if the images are not of the configured size, or there is no such block.
     pub fn attention_map(&self, images: Tensor<4>, layer: usize) -> Result<Tensor<4>> {
         self.check(&images)?;
-        let Some(block) = self.local.get(layer) else {
-            let rule = format!(
-                "must be below the number of local blocks, {}",
-                self.local.len()
-            );
-            return Err(Error::input("a local block", layer, rule));
-        };
+        let blocks = self.local.len() + self.global.len();
+        if layer >= blocks {
+            let rule = format!("must be below the number of blocks, {blocks}");
+            return Err(Error::input("a block", layer, rule));
+        }
         let relative = self.relative(&images.device());
-        let tokens = self
-            .local
-            .iter()
-            .take(layer)
-            .fold(self.embed(images), |tokens, block| {
-                block.forward(tokens, block.attn.positions(&relative), None)
-            });
-        let positions = block.attn.positions(&relative);
-        Ok(block
-            .attn
-            .attention_map(block.norm1.forward(tokens), positions))
+        let mut tokens = self.embed(images);
+        for (index, block) in self.local.iter().enumerate() {
+            let positions = block.attn.positions(&relative);
+            if index == layer {
+                let tokens = block.norm1.forward(tokens);
+                return Ok(block.attn.attention_map(tokens, positions));
+            }
+            tokens = block.forward(tokens, positions, None);
+        }
+        let mut tokens = self.with_class_token(tokens);
+        let last = layer - self.local.len();
+        for block in self.global.iter().take(last) {
+            tokens = block.forward(tokens, None);
+        }
+        let Some(block) = self.global.get(last) else {
+            // It was counted above.
+            return Err(Error::input("a block", layer, "must be there"));
+        };
+        let qkv = block.attn.qkv.forward(block.norm1.forward(tokens));
+        Ok(content_map(qkv, self.config.heads))
     }
 
     /// σ(λ) of the heads of each local block, `[heads]` each.

@@ -11,7 +11,8 @@ use menagerie_core::{Error, Result, Seed};
 use menagerie_train::Scalars;
 
 /// The published recipe, with the batch of 1 024 images that the official code trains ConViT-Ti
-/// with.
+/// with. Its options name 10 epochs of cool-down, but the official loop ends after 300, so that there
+/// are none.
 pub fn recipe() -> DeitRecipe {
     DeitRecipe::new()
 }

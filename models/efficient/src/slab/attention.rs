@@ -1,5 +1,6 @@
 //! Simplified linear attention (section 3.2 of the paper), with and without spatial reduction.
 
+use super::config::SlaConfig;
 use super::norm::{Mode, Norm, NormConfig};
 use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Device, Tensor, TensorData, activation};
@@ -8,11 +9,6 @@ use menagerie_nn::depthwise::token_conv;
 use menagerie_nn::vit::{
     Linear, LinearConfig, PatchEmbed, PatchEmbedConfig, convolution_initializer,
 };
-
-/// Keeps the sum of a query's products above zero.
-const EPSILON: f64 = 1e-6;
-/// Side of the depth-wise kernel.
-pub(crate) const KERNEL: usize = 5;
 
 /// N(0, 0.02²). The official code cuts it off at ±2, a hundred deviations away.
 pub(crate) fn weight_initializer() -> Initializer {
@@ -50,7 +46,7 @@ impl Order {
     }
 }
 
-/// `y_i = q_i (Σ_j k_jᵀ v_j) / (q_i · Σ_j k_j + 10⁻⁶)` in every head, for queries `[batch, queries,
+/// `y_i = q_i (Σ_j k_jᵀ v_j) / (q_i · Σ_j k_j + ε)` in every head, for queries `[batch, queries,
 /// dim]`, keys and values `[batch, keys, dim]` that went through their non-linearity; the result is
 /// `[batch, queries, dim]`.
 ///
@@ -62,6 +58,7 @@ pub fn linear_attention(
     v: Tensor<3>,
     heads: usize,
     order: Order,
+    epsilon: f64,
 ) -> Tensor<3> {
     let [batch, queries, dim] = q.dims();
     let size = dim / heads;
@@ -71,7 +68,7 @@ pub fn linear_attention(
     };
     let (q, k, v) = (apart(q), apart(k), apart(v));
     let sums = k.clone().sum_dim(2);
-    let weight = q.clone().matmul(sums.transpose()) + EPSILON;
+    let weight = q.clone().matmul(sums.transpose()) + epsilon;
     let mixed = match order {
         Order::KeysFirst => q.matmul(k.transpose().matmul(v)),
         Order::ScoresFirst => q.matmul(k.transpose()).matmul(v),
@@ -84,19 +81,19 @@ pub fn linear_attention(
 /// The depth-wise convolution whose filters all heads share.
 #[derive(Module, Debug)]
 pub struct HeadConv {
-    /// `[size of a head, 1, 5, 5]`.
+    /// `[size of a head, 1, kernel, kernel]`.
     pub weight: Param<Tensor<4>>,
     /// `[size of a head]`.
     pub bias: Param<Tensor<1>>,
 }
 
 impl HeadConv {
-    pub(crate) fn new(size: usize, device: &Device) -> Self {
-        let inputs = KERNEL * KERNEL;
+    pub(crate) fn new(size: usize, kernel: usize, device: &Device) -> Self {
+        let inputs = kernel * kernel;
         let initializer = convolution_initializer();
         Self {
             weight: initializer.init_with(
-                [size, 1, KERNEL, KERNEL],
+                [size, 1, kernel, kernel],
                 Some(inputs),
                 Some(size),
                 device,
@@ -126,18 +123,27 @@ pub struct LinearAttention {
     heads: usize,
     #[module(skip)]
     side: usize,
+    #[module(skip)]
+    epsilon: f64,
 }
 
 impl LinearAttention {
     /// Of sizes that were checked: `side²` tokens of width `dim`.
-    pub(crate) fn new(dim: usize, heads: usize, side: usize, device: &Device) -> Self {
+    pub(crate) fn new(
+        dim: usize,
+        heads: usize,
+        side: usize,
+        sla: &SlaConfig,
+        device: &Device,
+    ) -> Self {
         Self {
             qkv: linear(dim, 3 * dim, true, device),
             positional_encoding: Initializer::Zeros.init([1, side * side, dim], device),
-            dwc: HeadConv::new(dim / heads, device),
+            dwc: HeadConv::new(dim / heads, sla.kernel, device),
             proj: linear(dim, dim, true, device),
             heads,
             side,
+            epsilon: sla.epsilon,
         }
     }
 
@@ -160,7 +166,14 @@ impl LinearAttention {
         let qkv = self.qkv.forward(x);
         let [q, k, v] = std::array::from_fn(|part| qkv.clone().narrow(2, part * dim, dim));
         let k = activation::relu(k + self.positional_encoding.val());
-        let mixed = linear_attention(activation::relu(q), k, v.clone(), self.heads, order);
+        let mixed = linear_attention(
+            activation::relu(q),
+            k,
+            v.clone(),
+            self.heads,
+            order,
+            self.epsilon,
+        );
         self.proj
             .forward(mixed + self.dwc.forward(v, [self.side; 2]))
     }
@@ -188,14 +201,16 @@ pub struct ReducedAttention {
     heads: usize,
     #[module(skip)]
     side: usize,
+    #[module(skip)]
+    epsilon: f64,
 }
 
 impl ReducedAttention {
     /// Of sizes that were checked: `side²` tokens, of which `reduction²` become one for keys and
-    /// values.
+    /// values; by softmax where there are no settings of linear attention.
     pub(crate) fn new(
         [dim, heads, side, reduction]: [usize; 4],
-        is_linear: bool,
+        sla: Option<&SlaConfig>,
         norm: &NormConfig,
         device: &Device,
     ) -> Result<Self> {
@@ -210,11 +225,12 @@ impl ReducedAttention {
                 _ => Some(sr.init(device)?),
             },
             norm: (reduction > 1).then(|| norm.init(dim, device)),
-            positional_encoding: is_linear.then(|| Initializer::Zeros.init([1, keys, dim], device)),
-            dwc: is_linear.then(|| HeadConv::new(dim / heads, device)),
+            positional_encoding: sla.map(|_| Initializer::Zeros.init([1, keys, dim], device)),
+            dwc: sla.map(|sla| HeadConv::new(dim / heads, sla.kernel, device)),
             proj: linear(dim, dim, true, device),
             heads,
             side,
+            epsilon: sla.map_or(0.0, |sla| sla.epsilon),
         })
     }
 
@@ -246,7 +262,7 @@ impl ReducedAttention {
                 let k = activation::relu(k + positions.val());
                 let order = Order::cheaper(tokens, keys, dim / self.heads);
                 let q = activation::relu(q);
-                let mixed = linear_attention(q, k, v.clone(), self.heads, order);
+                let mixed = linear_attention(q, k, v.clone(), self.heads, order, self.epsilon);
                 mixed + dwc.forward(stretch(v, tokens), [self.side; 2])
             }
             _ => self.by_softmax(q, k, v),
@@ -313,7 +329,7 @@ mod tests {
         let device = Device::default();
         let q = Tensor::zeros([1, 4, 2], &device);
         let k = Tensor::ones([1, 4, 2], &device);
-        let y = linear_attention(q, k.clone(), k, 1, Order::KeysFirst);
+        let y = linear_attention(q, k.clone(), k, 1, Order::KeysFirst, 1e-6);
         assert_eq!(y.abs().sum().into_scalar::<f32>(), 0.0);
     }
 }

@@ -1,8 +1,10 @@
 //! Sizes and variants.
 
 mod cswin;
+mod pvt;
 
 pub use cswin::{CswinConfig, CswinStageConfig};
+pub use pvt::{PvtConfig, PvtStageConfig};
 
 use super::norm::{NormConfig, NormKind};
 use burn::config::Config;
@@ -12,6 +14,8 @@ use menagerie_core::{Error, Result};
 const LARGEST: usize = 1 << 20;
 /// The widest hidden layer, in units of a token's width.
 const WIDEST_MLP: f64 = 1024.0;
+/// The largest side of a depth-wise kernel.
+const LARGEST_KERNEL: usize = 99;
 /// Side of a window of softmax attention.
 pub(crate) const WINDOW: usize = 7;
 
@@ -22,6 +26,37 @@ pub enum AttentionKind {
     Softmax,
     /// By simplified linear attention.
     Linear,
+}
+
+/// What simplified linear attention is made of besides its widths.
+#[derive(Config, Debug, PartialEq, Copy)]
+pub struct SlaConfig {
+    /// Side of the depth-wise kernel on the values; odd.
+    #[config(default = 5)]
+    pub kernel: usize,
+    /// Keeps the sum of a query's products above zero.
+    #[config(default = 1e-6)]
+    pub epsilon: f64,
+}
+
+impl SlaConfig {
+    const NAME: &str = "SlaConfig";
+
+    /// Refuses kernels without a middle, and an ε of 0.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the field, its value and the rule.
+    pub fn validate(&self) -> Result<()> {
+        if self.kernel.is_multiple_of(2) || self.kernel > LARGEST_KERNEL {
+            let rule = format!("must be odd and at most {LARGEST_KERNEL}");
+            return Err(Error::config(Self::NAME, "kernel", self.kernel, rule));
+        }
+        if !(self.epsilon.is_finite() && self.epsilon > 0.0) {
+            let rule = "must be finite and above 0";
+            return Err(Error::config(Self::NAME, "epsilon", self.epsilon, rule));
+        }
+        Ok(())
+    }
 }
 
 /// What the head of a DeiT sees.
@@ -67,6 +102,9 @@ pub struct DeitConfig {
     /// Rate of stochastic depth of the last block; it grows linearly from 0 at the first.
     #[config(default = 0.0)]
     pub drop_path: f64,
+    /// Linear attention.
+    #[config(default = "SlaConfig::new()")]
+    pub sla: SlaConfig,
 }
 
 impl DeitConfig {
@@ -137,6 +175,7 @@ impl DeitConfig {
                 "must be Mean for linear attention, whose convolution needs a square of tokens";
             return Err(Error::config(Self::NAME, "pooling", self.pooling, rule));
         }
+        self.sla.validate()?;
         self.norm.validate()
     }
 }
@@ -205,6 +244,9 @@ pub struct SwinConfig {
     /// Rate of stochastic depth of the last block; it grows linearly from 0 at the first.
     #[config(default = 0.0)]
     pub drop_path: f64,
+    /// Linear attention.
+    #[config(default = "SlaConfig::new()")]
+    pub sla: SlaConfig,
 }
 
 impl SwinConfig {
@@ -236,7 +278,7 @@ impl SwinConfig {
 
     /// Swin-T with the given norms (whose ε is 10⁻⁵), softmax everywhere.
     pub fn tiny(norm: NormConfig) -> Self {
-        Self::published([2, 2, 6, 2], [StageKind::Softmax; 4], norm).with_drop_path(0.2)
+        Self::published([2, 2, 6, 2], [StageKind::Softmax; 4], norm).with_drop_path(0.1)
     }
 
     /// Width, side of the grid and side of a window of block `index` of stage `stage`, and how far
@@ -314,141 +356,7 @@ impl SwinConfig {
             }
             side /= 2;
         }
-        self.norm.validate()
-    }
-}
-
-/// One stage of a [`PvtConfig`].
-#[derive(Config, Debug, PartialEq)]
-pub struct PvtStageConfig {
-    /// Width of a token.
-    pub dim: usize,
-    /// Number of blocks.
-    pub depth: usize,
-    /// Attention heads.
-    pub heads: usize,
-    /// Width of the hidden layer of the multilayer perceptrons, as a multiple of `dim`.
-    pub mlp_ratio: f64,
-    /// Side of the square of tokens that one key and value stand for.
-    pub reduction: usize,
-    /// How tokens are mixed.
-    pub attention: AttentionKind,
-}
-
-/// A pyramid whose keys and values come from coarser grids: PVT and SLAB-PVT. Every stage halves the
-/// grid of the one before; there is no class token and no last norm.
-#[derive(Config, Debug, PartialEq)]
-pub struct PvtConfig {
-    /// Side of the images, in pixels.
-    pub image: usize,
-    /// The stages, from the image on.
-    pub stages: Vec<PvtStageConfig>,
-    /// All norms.
-    pub norm: NormConfig,
-    /// Side of a patch of the first stage, in pixels; later ones take 2×2 tokens.
-    #[config(default = 4)]
-    pub patch: usize,
-    /// Channels of the images.
-    #[config(default = 3)]
-    pub channels: usize,
-    /// Classes.
-    #[config(default = 1000)]
-    pub classes: usize,
-    /// Rate of stochastic depth of the last block; it grows linearly from 0 at the first.
-    #[config(default = 0.0)]
-    pub drop_path: f64,
-}
-
-impl PvtConfig {
-    const NAME: &str = "PvtConfig";
-
-    fn published(depths: [usize; 4], attention: AttentionKind) -> Self {
-        let norm = NormConfig::new(NormKind::Progressive);
-        let stages = [
-            (64, 1, 8.0, 8),
-            (128, 2, 8.0, 4),
-            (320, 5, 4.0, 2),
-            (512, 8, 4.0, 1),
-        ];
-        let stages = stages.into_iter().zip(depths);
-        let stages = stages.map(|((dim, heads, ratio, reduction), depth)| {
-            PvtStageConfig::new(dim, depth, heads, ratio, reduction, attention)
-        });
-        Self::new(224, stages.collect(), norm)
-    }
-
-    /// SLAB-PVT-T: 2-2-2-2 blocks.
-    pub fn slab_tiny() -> Self {
-        Self::published([2, 2, 2, 2], AttentionKind::Linear)
-    }
-
-    /// SLAB-PVT-S: 3-4-6-3 blocks.
-    pub fn slab_small() -> Self {
-        Self::published([3, 4, 6, 3], AttentionKind::Linear)
-    }
-
-    /// SLAB-PVT-M: 3-4-18-3 blocks.
-    pub fn slab_medium() -> Self {
-        Self::published([3, 4, 18, 3], AttentionKind::Linear)
-    }
-
-    /// PVT-T with PRepBN and softmax.
-    pub fn tiny() -> Self {
-        Self::published([2, 2, 2, 2], AttentionKind::Softmax)
-    }
-
-    /// Side of the grid of stage `stage`.
-    pub(crate) fn side(&self, stage: usize) -> usize {
-        self.image / self.patch / (1 << stage)
-    }
-
-    /// Refuses impossible sizes.
-    ///
-    /// # Errors
-    /// [`Error::Config`] with the field, its value and the rule.
-    pub fn validate(&self) -> Result<()> {
-        positive(
-            Self::NAME,
-            &[
-                ("image", self.image),
-                ("stages", self.stages.len()),
-                ("patch", self.patch),
-                ("channels", self.channels),
-                ("classes", self.classes),
-            ],
-        )?;
-        if self.stages.len() > 12 {
-            let rule = "must be at most 12 stages";
-            return Err(Error::config(Self::NAME, "stages", self.stages.len(), rule));
-        }
-        let whole = self.patch << (self.stages.len() - 1);
-        if !self.image.is_multiple_of(whole) {
-            let rule = format!("must be divisible by {whole}, a token of the last stage");
-            return Err(Error::config(Self::NAME, "image", self.image, rule));
-        }
-        for (at, stage) in self.stages.iter().enumerate() {
-            positive(
-                Self::NAME,
-                &[
-                    ("dim", stage.dim),
-                    ("depth", stage.depth),
-                    ("heads", stage.heads),
-                    ("reduction", stage.reduction),
-                ],
-            )?;
-            heads_divide(Self::NAME, stage.heads, stage.dim)?;
-            shares(Self::NAME, stage.dim, stage.mlp_ratio, self.drop_path)?;
-            let side = self.side(at);
-            if !side.is_multiple_of(stage.reduction) {
-                let rule = format!("must divide the side of the grid of its stage, {side}");
-                return Err(Error::config(
-                    Self::NAME,
-                    "reduction",
-                    stage.reduction,
-                    rule,
-                ));
-            }
-        }
+        self.sla.validate()?;
         self.norm.validate()
     }
 }
@@ -477,7 +385,7 @@ pub struct LlamaConfig {
 impl LlamaConfig {
     const NAME: &str = "LlamaConfig";
 
-    /// LLaMA-350M with PRepBN: 1024 wide, 18 blocks, 8 heads.
+    /// LLaMA-350M with PRepBN, every ε 10⁻⁶: 1024 wide, 18 blocks, 8 heads.
     pub fn b350m() -> Self {
         Self::new(32_000, 1_024, 4_096, 18, 8)
     }

@@ -1,5 +1,6 @@
 //! Norms folded into their neighbours: exact, as long as they work by running statistics.
 
+use super::model::check_trained;
 use super::norm::Norm;
 use burn::module::Param;
 use burn::tensor::Tensor;
@@ -43,6 +44,30 @@ pub(crate) fn take(norm: &mut Norm, name: &str) -> Result<Affine> {
         blend: None,
     };
     Ok(affine)
+}
+
+impl Norm {
+    /// Folds the norm into the linear layer that it comes before, `W' = diag(a) W`, `c' = c + b W`
+    /// with the `(a, b)` of [`affine`](Self::affine), and leaves nothing in its place: the layer then
+    /// computes what norm and layer did in evaluation. A missing bias is created. `name` is the
+    /// norm's, for errors.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for a norm that looks at each token, that is folded already, or whose blend is
+    /// not over; for one or a layer on a device that records gradients; and for a layer of another
+    /// width. Both are as they were then.
+    pub fn merge_into(&mut self, linear: &mut Linear, name: &str) -> Result<()> {
+        check_trained(self)?;
+        check_trained(linear)?;
+        let [inputs, _] = linear.weight.dims();
+        let size = self.bn.as_ref().map(|bn| bn.weight.dims()[0]);
+        if let Some(size) = size.filter(|size| *size != inputs) {
+            let rule = format!("must be {size}, the width of the norm `{name}`");
+            return Err(Error::input("the inputs of the layer", inputs, rule));
+        }
+        into_linear(linear, &take(self, name)?);
+        Ok(())
+    }
 }
 
 /// A norm before a linear layer: `W' = diag(a) W`, `c' = c + b W`; a missing bias is created.

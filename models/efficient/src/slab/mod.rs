@@ -49,11 +49,12 @@
 //! The official merge of Swin forgets a term in the patch embedding, so that its merged network is
 //! another one; [`Classifier::fold`] is exact.
 //!
-//! Training goes through [`recipe`], [`prepare`] and Burn's `TrainStep`; afterwards [`estimate`]
-//! re-estimates the statistics.
+//! Training goes through [`recipe`], [`prepare`] and Burn's `TrainStep`; afterwards [`reestimate`]
+//! re-estimates the statistics. [`Norm::merge_into`] folds a norm of somebody else's network.
 
 mod attention;
 mod config;
+mod estimation;
 mod fold;
 mod model;
 mod norm;
@@ -66,15 +67,16 @@ mod window;
 pub use attention::{HeadConv, LinearAttention, Order, ReducedAttention, linear_attention};
 pub use config::{
     AttentionKind, CswinConfig, CswinStageConfig, DeitConfig, LlamaConfig, Pooling, PvtConfig,
-    PvtStageConfig, StageConfig, StageKind, SwinConfig,
+    PvtStageConfig, SlaConfig, StageConfig, StageKind, SwinConfig,
 };
+pub use estimation::{ESTIMATION_PASSES, Estimation, estimate, reestimate};
 pub use model::{
     Block, Classifier, CswinBlock, CswinStage, Llama, LlamaBlock, Mixer, PatchMerging, PvtStage,
     SlabCswin, SlabDeit, SlabPvt, SlabSwin, SwinBlock, SwinStage,
 };
 pub use norm::{BatchNorm, Blend, Mode, Norm, NormConfig, NormKind, RmsNorm};
 pub use stripes::{ChannelConv, StripeAttention};
-pub use training::{ESTIMATION_PASSES, decays, estimate, loss, optimizer, prepare, recipe};
+pub use training::{decays, loss, optimizer, prepare, recipe, recipe_cswin, recipe_pvt};
 pub use window::WindowAttention;
 
 use menagerie_core::{Claim, Figure, Gate, System};

@@ -6,11 +6,6 @@ use burn::tensor::{Device, Tensor, TensorData, module as functional};
 use menagerie_core::{Error, Result};
 use menagerie_nn::vit::LayerNorm;
 
-/// Added to the variance in batch normalisation.
-const BATCH_EPSILON: f64 = 1e-5;
-/// The share of a batch in the running statistics.
-const MOMENTUM: f64 = 0.1;
-
 /// What normalises tokens.
 #[derive(Config, Debug, PartialEq, Eq, Copy)]
 pub enum NormKind {
@@ -41,9 +36,18 @@ pub struct NormConfig {
     /// Calls at the start of training that leave the batch normalisation alone.
     #[config(default = 0)]
     pub warm: usize,
-    /// Calls T over which layer normalisation fades out; its weight is `λ(t) = (T − t) / T`.
+    /// The ε of batch normalisation.
+    #[config(default = 1e-5)]
+    pub batch_epsilon: f64,
+    /// The share of a batch in the running statistics.
+    #[config(default = 0.1)]
+    pub momentum: f64,
+    /// Calls T over which layer normalisation fades out; its weight is `λ(t) = r (T − t) / T`.
     #[config(default = 300_000)]
     pub steps: usize,
+    /// The weight r of layer normalisation at the start of the fade, the official `r0`.
+    #[config(default = 1.0)]
+    pub start: f64,
     /// Every how many calls in training the counters move: the micro-batches of an update.
     #[config(default = 1)]
     pub period: usize,
@@ -54,9 +58,11 @@ impl NormConfig {
     /// The largest count that single precision holds exactly.
     const LARGEST: usize = 1 << 24;
 
-    /// PRepBN as in LLaMA: 10 000 updates of warm-up, then 18 000, in 16 micro-batches each.
+    /// PRepBN as in LLaMA: 10 000 updates of warm-up, then 18 000, in 16 micro-batches each. Both of
+    /// its norms take the model's ε.
     pub fn llama() -> Self {
         Self::new(NormKind::ProgressiveRms)
+            .with_batch_epsilon(1e-6)
             .with_warm(10_000)
             .with_steps(18_000)
             .with_period(16)
@@ -77,9 +83,20 @@ impl NormConfig {
                 return Err(Error::config(Self::NAME, field, value, rule));
             }
         }
-        if !(self.epsilon.is_finite() && self.epsilon > 0.0) {
-            let rule = "must be finite and above 0";
-            return Err(Error::config(Self::NAME, "epsilon", self.epsilon, rule));
+        for (field, value) in [
+            ("epsilon", self.epsilon),
+            ("batch_epsilon", self.batch_epsilon),
+        ] {
+            if !(value.is_finite() && value > 0.0) {
+                let rule = "must be finite and above 0";
+                return Err(Error::config(Self::NAME, field, value, rule));
+            }
+        }
+        for (field, value) in [("momentum", self.momentum), ("start", self.start)] {
+            if !(0.0..=1.0).contains(&value) {
+                let rule = "must lie between 0 and 1";
+                return Err(Error::config(Self::NAME, field, value, rule));
+            }
         }
         Ok(())
     }
@@ -99,7 +116,7 @@ impl NormConfig {
             rms: matches!(kind, Rms | ProgressiveRms)
                 .then(|| RmsNorm::new(size, self.epsilon, device)),
             bn: (!matches!(kind, Layer | Rms | Folded))
-                .then(|| BatchNorm::new(size, from_zero, device)),
+                .then(|| BatchNorm::new(self, size, from_zero, device)),
             alpha: matches!(kind, RepBatch | Progressive | ProgressiveRms)
                 .then(|| alpha.init([1], device)),
             blend: matches!(kind, Progressive | ProgressiveRms).then(|| Blend::new(self, device)),
@@ -156,10 +173,14 @@ pub struct BatchNorm {
     pub running_var: RunningState<Tensor<1>>,
     /// How often the running statistics were updated, `[1]`.
     pub num_batches_tracked: RunningState<Tensor<1>>,
+    #[module(skip)]
+    epsilon: f64,
+    #[module(skip)]
+    momentum: f64,
 }
 
 impl BatchNorm {
-    fn new(size: usize, from_zero: bool, device: &Device) -> Self {
+    fn new(config: &NormConfig, size: usize, from_zero: bool, device: &Device) -> Self {
         let gain = match from_zero {
             true => Initializer::Zeros,
             false => Initializer::Ones,
@@ -170,6 +191,8 @@ impl BatchNorm {
             running_mean: state(vec![0.0; size], device),
             running_var: state(vec![1.0; size], device),
             num_batches_tracked: state(vec![0.0], device),
+            epsilon: config.batch_epsilon,
+            momentum: config.momentum,
         }
     }
 
@@ -179,7 +202,7 @@ impl BatchNorm {
         let dims @ [batch, tokens, size] = x.dims();
         let rows = x.reshape([batch * tokens, size]);
         let (gain, bias) = (self.weight.val(), self.bias.val());
-        let result = functional::batch_norm_train(rows, gain, bias, BATCH_EPSILON);
+        let result = functional::batch_norm_train(rows, gain, bias, self.epsilon);
         let count = (batch * tokens) as f64;
         // PyTorch keeps the unbiased variance.
         let unbiased = result.variance * (count / (count - 1.0).max(1.0));
@@ -189,7 +212,7 @@ impl BatchNorm {
         for (running, new) in [(&self.running_mean, mean), (&self.running_var, unbiased)] {
             let old = running.value_sync();
             let (new, old) = on_one_device(new.detach(), old);
-            let step = (new - old.clone()) * share.clone() * MOMENTUM;
+            let step = (new - old.clone()) * share.clone() * self.momentum;
             write(running, old + step);
         }
         let (count, share) = on_one_device(self.num_batches_tracked.value_sync(), share);
@@ -202,9 +225,26 @@ impl BatchNorm {
         let gain = self.weight.val();
         let mean = like(self.running_mean.value_sync(), &gain);
         let variance = like(self.running_var.value_sync(), &gain);
-        let scale = gain / (variance + BATCH_EPSILON).sqrt();
+        let scale = gain / (variance + self.epsilon).sqrt();
         let offset = self.bias.val() - mean * scale.clone();
         (scale, offset)
+    }
+
+    /// The running statistics and how often they were updated.
+    pub(crate) fn statistics(&self) -> [Tensor<1>; 3] {
+        [
+            &self.running_mean,
+            &self.running_var,
+            &self.num_batches_tracked,
+        ]
+        .map(RunningState::value_sync)
+    }
+
+    /// Puts [`statistics`](Self::statistics) back.
+    pub(crate) fn restore(&self, [mean, variance, count]: [Tensor<1>; 3]) {
+        write(&self.running_mean, mean);
+        write(&self.running_var, variance);
+        write(&self.num_batches_tracked, count);
     }
 }
 
@@ -221,6 +261,8 @@ pub struct Blend {
     pub num_step: Option<RunningState<Tensor<1>>>,
     #[module(skip)]
     period: usize,
+    #[module(skip)]
+    start: f64,
 }
 
 impl Blend {
@@ -232,6 +274,7 @@ impl Blend {
             total_step: count(config.steps),
             num_step: (config.period > 1).then(|| count(0)),
             period: config.period,
+            start: config.start,
         }
     }
 
@@ -240,7 +283,7 @@ impl Blend {
     fn advance(&self) -> (Tensor<1>, Tensor<1>) {
         let (warm, iter) = (self.warm.value_sync(), self.iter.value_sync());
         let warming = warm.clone().greater_elem(0.0).float();
-        let lambda = iter.clone() / self.total_step.value_sync();
+        let lambda = iter.clone() * self.start / self.total_step.value_sync();
         let weight = warming.clone() + (1.0 - warming.clone()) * lambda;
         let due = match &self.num_step {
             None => warming.ones_like(),
@@ -341,10 +384,13 @@ impl Norm {
     /// # Errors
     /// If the counters cannot be read.
     pub fn lambda(&self) -> Result<Option<f64>> {
-        let Some((left, total, warm)) = self.counters()? else {
+        let (Some((left, total, warm)), Some(blend)) = (self.counters()?, &self.blend) else {
             return Ok(None);
         };
-        Ok(Some(if warm > 0.0 { 1.0 } else { left / total }))
+        Ok(Some(match warm > 0.0 {
+            true => 1.0,
+            false => blend.start * left / total,
+        }))
     }
 
     /// Updates of the fade that are left, of all, and of the warm-up that are left.

@@ -1,6 +1,7 @@
 //! Attention inside of stripes (CSWin, arXiv:2107.00652), by softmax or simplified and linear.
 
 use super::attention::{HeadConv, Order, linear_attention};
+use super::config::SlaConfig;
 use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Device, Tensor, activation};
 use menagerie_nn::depthwise::token_conv;
@@ -59,14 +60,17 @@ pub struct StripeAttention {
     side: usize,
     #[module(skip)]
     stripe: [usize; 2],
+    #[module(skip)]
+    epsilon: f64,
 }
 
 impl StripeAttention {
-    /// Of sizes that were checked: `side²` tokens of width `dim` in stripes of rows and columns.
+    /// Of sizes that were checked: `side²` tokens of width `dim` in stripes of rows and columns; by
+    /// softmax where there are no settings of linear attention.
     pub(crate) fn new(
         [dim, heads, side]: [usize; 3],
         stripe: [usize; 2],
-        is_linear: bool,
+        sla: Option<&SlaConfig>,
         device: &Device,
     ) -> Self {
         let (fan_in, fan_out) = (Some(KERNEL * KERNEL), Some(dim));
@@ -78,11 +82,12 @@ impl StripeAttention {
                 weight: initializer.init_with([dim, 1, KERNEL, KERNEL], fan_in, fan_out, device),
                 bias: initializer.init_with([dim], fan_in, fan_out, device),
             },
-            positional_encoding: is_linear.then(positions),
-            dwc: is_linear.then(|| HeadConv::new(dim / heads, device)),
+            positional_encoding: sla.map(|_| positions()),
+            dwc: sla.map(|sla| HeadConv::new(dim / heads, sla.kernel, device)),
             heads,
             side,
             stripe,
+            epsilon: sla.map_or(0.0, |sla| sla.epsilon),
         }
     }
 
@@ -100,7 +105,7 @@ impl StripeAttention {
                 let order = Order::cheaper(tokens, tokens, dim / self.heads);
                 let (q, k) = (activation::relu(q), activation::relu(k + positions.val()));
                 let near = dwc.forward(v.clone(), self.stripe);
-                linear_attention(q, k, v, self.heads, order) + near
+                linear_attention(q, k, v, self.heads, order, self.epsilon) + near
             }
             _ => self.by_softmax(q, k, v),
         };

@@ -1,4 +1,4 @@
-//! Training: the published recipe, the step, and the re-estimation of statistics after it.
+//! Training: the published recipes and the step.
 
 use super::model::{Classifier, SlabCswin, SlabDeit, SlabPvt, SlabSwin};
 use super::norm::Mode;
@@ -11,24 +11,48 @@ use burn::train::{InferenceStep, TrainOutput, TrainStep};
 use menagerie_core::{Result, Seed};
 use menagerie_train::Scalars;
 
-/// The published recipe: 20 epochs of warm-up, rates that move at every step, gradients clipped at a
-/// norm of 5.
+/// The published recipe of DeiT and Swin, of every size: 20 epochs of warm-up, rates that move at
+/// every step, all of them for 512 images, gradients clipped at a norm of 5, 1 024 images.
 pub fn recipe() -> DeitRecipe {
     DeitRecipe::new()
         .with_warmup(20)
         .with_warmup_rate(5e-7)
         .with_floor(5e-6)
-        .with_cooldown(0)
+        .with_scaled(true)
         .with_pace(Pace::Step)
         .with_clip(Some(5.0))
         .with_repeats(1)
 }
 
-/// Passes over the training images after training, in which statistics alone are re-estimated.
-pub const ESTIMATION_PASSES: usize = 10;
+/// The recipe of PVT-T and SLAB-PVT-T: 5 epochs of warm-up from 10⁻⁶, 10 at a floor of 10⁻⁵ after the
+/// cosine, no clipping, 1 024 images.
+///
+/// The official configurations differ from it in the small networks by 512 images, in the medium ones
+/// by clipping at a norm of 1, in SLAB-PVT-M by both; they name 128 and 64 images for each of eight
+/// devices.
+pub fn recipe_pvt() -> DeitRecipe {
+    recipe()
+        .with_warmup(5)
+        .with_warmup_rate(1e-6)
+        .with_floor(1e-5)
+        .with_cooldown(10)
+        .with_clip(None)
+}
+
+/// The recipe of SLAB-CSWin-T: that of PVT with 20 epochs of warm-up and 2 048 images, 256 for each of
+/// eight devices. SLAB-CSWin-S takes 1 024.
+pub fn recipe_cswin() -> DeitRecipe {
+    recipe_pvt().with_warmup(20).with_batch(2_048)
+}
 
 /// Whether a parameter decays: all but vectors, class token, absolute and relative positions.
+///
+/// The positions inside of linear attention do, and so do PVT's, of which every stage has its own: the
+/// official list has its class token alone.
 pub fn decays(path: &str, rank: usize) -> bool {
+    if path.starts_with("stages.") && path.ends_with(".pos_embed") {
+        return true;
+    }
     !path.ends_with("relative_position_bias_table") && crate::deit::decays(path, rank)
 }
 
@@ -53,16 +77,6 @@ pub fn prepare(
     seed: Seed,
 ) -> Result<SoftLabelled> {
     recipe.prepare(model.classes(), model.drop_path(), images, labels, seed)
-}
-
-/// Lets the running statistics of a model take in a batch, everything else as in evaluation: part of
-/// the re-estimation after training.
-///
-/// # Errors
-/// [`menagerie_core::Error::Input`] if the images are not of the configured size.
-pub fn estimate(model: &impl Classifier, images: Tensor<4>) -> Result<()> {
-    model.run(images, Mode::Estimate, &[])?;
-    Ok(())
 }
 
 /// The soft-target cross-entropy of a batch in training, of shape `[1]`, and its scores.

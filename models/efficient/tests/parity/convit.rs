@@ -132,10 +132,10 @@ fn model(fixture: &Fixture, device: &Device, check: &mut Check) -> Result<()> {
     if check.expects("rel_indices") {
         check.output("rel_indices", relative.indices())?;
     }
-    for layer in 0..config.local_blocks {
+    for layer in 0..config.depth {
         let [attention, far] = ["attn", "nonlocality"].map(|what| format!("{what}_block{layer}"));
         let map = model.attention_map(images.clone(), layer)?;
-        if check.expects(&far) {
+        if layer < config.local_blocks && check.expects(&far) {
             check.output(&far, non_locality(map.clone(), relative.distances()))?;
         }
         if check.expects(&attention) {

@@ -5,7 +5,7 @@ use menagerie_core::{Error, Result};
 use menagerie_efficient::deit::SoftLabelled;
 use menagerie_efficient::slab::{
     AttentionKind, BatchNorm, Classifier, DeitConfig, LinearAttention, Mixer, Mode, Norm,
-    NormConfig, NormKind, Order, StageConfig, StageKind, SwinConfig, loss, weights,
+    NormConfig, NormKind, Order, SlaConfig, StageConfig, StageKind, SwinConfig, loss, weights,
 };
 use menagerie_hub::{KeyMap, StateDict};
 use menagerie_parity::{Case, Check, Fixture};
@@ -40,6 +40,46 @@ pub(crate) const CASES: &[Case] = &[
     },
 ];
 
+/// What a file may say besides its sizes.
+#[derive(Deserialize)]
+struct Details {
+    /// Of layer normalisation.
+    ln_eps: Option<f64>,
+    bn_eps: Option<f64>,
+    bn_momentum: Option<f64>,
+    /// The weight of layer normalisation at the start of the blend.
+    r0: Option<f64>,
+    /// Of linear attention.
+    eps: Option<f64>,
+    /// Side of the depth-wise kernel of linear attention.
+    kernel: Option<usize>,
+}
+
+impl Details {
+    fn norm(&self, kind: NormKind, epsilon: f64) -> NormConfig {
+        let norm = NormConfig::new(kind);
+        NormConfig {
+            epsilon: self.ln_eps.unwrap_or(epsilon),
+            batch_epsilon: self.bn_eps.unwrap_or(norm.batch_epsilon),
+            momentum: self.bn_momentum.unwrap_or(norm.momentum),
+            start: self.r0.unwrap_or(norm.start),
+            ..norm
+        }
+    }
+
+    fn sla(&self) -> SlaConfig {
+        let sla = SlaConfig::new();
+        SlaConfig {
+            kernel: self.kernel.unwrap_or(sla.kernel),
+            epsilon: self.eps.unwrap_or(sla.epsilon),
+        }
+    }
+}
+
+/// The ε of layer normalisation of DeiT, and of Swin.
+const DEIT_EPSILON: f64 = 1e-6;
+const SWIN_EPSILON: f64 = 1e-5;
+
 #[derive(Deserialize)]
 struct Attention {
     dim: usize,
@@ -48,9 +88,11 @@ struct Attention {
 }
 
 /// The attention of a network of one block over `window²` patches of one pixel.
-fn attention(sizes: &Attention, device: &Device) -> Result<LinearAttention> {
+fn attention(sizes: &Attention, sla: SlaConfig, device: &Device) -> Result<LinearAttention> {
     let norm = NormConfig::new(NormKind::Layer);
-    let network = DeitConfig::new(sizes.window, 1, sizes.dim, 1, sizes.heads, norm).init(device)?;
+    let network = DeitConfig::new(sizes.window, 1, sizes.dim, 1, sizes.heads, norm)
+        .with_sla(sla)
+        .init(device)?;
     match network.blocks.into_iter().next().map(|block| block.attn) {
         Some(Mixer::Linear(attention)) => Ok(attention),
         _ => Err(Error::other("building an attention", "it is not linear")),
@@ -60,6 +102,7 @@ fn attention(sizes: &Attention, device: &Device) -> Result<LinearAttention> {
 fn linear_attention(fixture: &Fixture, device: &Device, check: &mut Check) -> Result<()> {
     let device = device.clone().autodiff();
     let config: BTreeMap<String, serde_json::Value> = fixture.config()?;
+    let sla = fixture.config::<Details>()?.sla();
     for (name, sizes) in config {
         let Ok(sizes) = serde_json::from_value::<Attention>(sizes) else {
             continue;
@@ -69,7 +112,7 @@ fn linear_attention(fixture: &Fixture, device: &Device, check: &mut Check) -> Re
             .iter()
             .fold(KeyMap::new(), |map, layer| map.linear(layer, layer));
         let weights = fixture.weights().below(&name)?;
-        let module = menagerie_hub::load(attention(&sizes, &device)?, &weights, &map)?;
+        let module = menagerie_hub::load(attention(&sizes, sla, &device)?, &weights, &map)?;
         let x = fixture
             .input::<3>(&format!("x{name}"), &device)?
             .require_grad();
@@ -98,7 +141,6 @@ struct Schedule {
     dim: usize,
     warm: usize,
     step: usize,
-    ln_eps: f64,
 }
 
 /// A norm alone, out of a network of one block.
@@ -110,8 +152,9 @@ fn norm(dim: usize, config: &NormConfig, device: &Device) -> Result<Norm> {
 
 fn schedule(fixture: &Fixture, device: &Device, check: &mut Check) -> Result<()> {
     let sizes: Schedule = fixture.config()?;
-    let config = NormConfig::new(NormKind::Progressive)
-        .with_epsilon(sizes.ln_eps)
+    let details: Details = fixture.config()?;
+    let config = details
+        .norm(NormKind::Progressive, DEIT_EPSILON)
         .with_warm(sizes.warm)
         .with_steps(sizes.step);
     let map = weights::norm_key_map(&config, "", "");
@@ -177,9 +220,13 @@ fn deit(fixture: &Fixture, device: &Device, check: &mut Check) -> Result<()> {
         .to_vec()
         .last()
         .unwrap_or(&1);
-    let norm = NormConfig::new(NormKind::Progressive).with_steps(sizes.step);
+    let details: Details = fixture.config()?;
+    let norm = details
+        .norm(NormKind::Progressive, DEIT_EPSILON)
+        .with_steps(sizes.step);
     let config = DeitConfig::new(side, patch, sizes.dim, sizes.depth, sizes.heads, norm)
         .with_attention(AttentionKind::Linear)
+        .with_sla(details.sla())
         .with_channels(channels)
         .with_mlp_ratio(sizes.mlp)
         .with_classes(sizes.classes);
@@ -254,7 +301,7 @@ struct Swin {
 fn swin_config(
     fixture: &Fixture,
     sizes: &Swin,
-    norm: NormConfig,
+    kind: NormKind,
     [channels, side]: [usize; 2],
 ) -> Result<SwinConfig> {
     let shape = |key: &str| fixture.param_data(key).map(|data| data.shape().to_vec());
@@ -265,7 +312,10 @@ fn swin_config(
     let letters = sizes.attn.clone();
     let letters = letters.unwrap_or_else(|| "S".repeat(sizes.depths.len()));
     let stages = stages(&letters, &sizes.depths, &sizes.heads)?;
+    let details: Details = fixture.config()?;
+    let norm = details.norm(kind, SWIN_EPSILON);
     Ok(SwinConfig::new(side, sizes.dim, stages, norm)
+        .with_sla(details.sla())
         .with_window(sizes.window)
         .with_patch(patch)
         .with_channels(channels)
@@ -277,8 +327,7 @@ fn swin(fixture: &Fixture, device: &Device, check: &mut Check) -> Result<()> {
     let sizes: Swin = fixture.config()?;
     let images = fixture.input::<4>("x", device)?;
     let [_, channels, side, _] = images.dims();
-    let norm = NormConfig::new(NormKind::Progressive).with_epsilon(1e-5);
-    let config = swin_config(fixture, &sizes, norm, [channels, side])?;
+    let config = swin_config(fixture, &sizes, NormKind::Progressive, [channels, side])?;
     // The fixture holds no counters.
     let map = weights::swin_key_map(&config)
         .computed("*.blend.*")
@@ -300,8 +349,7 @@ fn merge(fixture: &Fixture, device: &Device, check: &mut Check) -> Result<()> {
     let sizes: Swin = fixture.config()?;
     let images = fixture.input::<4>("x", device)?;
     let [_, channels, side, _] = images.dims();
-    let norm = NormConfig::new(NormKind::RepBatch);
-    let config = swin_config(fixture, &sizes, norm, [channels, side])?;
+    let config = swin_config(fixture, &sizes, NormKind::RepBatch, [channels, side])?;
     let map = weights::swin_key_map(&config).computed("*.num_batches_tracked");
     let model = weights::load_into(config.init(device)?, &fixture.weights(), &map)?;
     check.output("logits", model.forward(images.clone())?)?;

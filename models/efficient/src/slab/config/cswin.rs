@@ -1,6 +1,6 @@
 //! Sizes of CSWin and SLAB-CSWin.
 
-use super::{NormConfig, NormKind, StageKind, heads_divide, positive, shares};
+use super::{NormConfig, NormKind, SlaConfig, StageKind, heads_divide, positive, shares};
 use burn::config::Config;
 use menagerie_core::{Error, Result};
 
@@ -45,6 +45,9 @@ pub struct CswinConfig {
     /// Rate of stochastic depth of the last block; it grows linearly from 0 at the first.
     #[config(default = 0.0)]
     pub drop_path: f64,
+    /// Linear attention.
+    #[config(default = "SlaConfig::new()")]
+    pub sla: SlaConfig,
 }
 
 /// Pixels along a side that a token of the first stage stands for.
@@ -134,6 +137,7 @@ impl CswinConfig {
         for (at, stage) in self.stages.iter().enumerate() {
             self.validate_stage(at, stage)?;
         }
+        self.sla.validate()?;
         self.norm.validate()
     }
 

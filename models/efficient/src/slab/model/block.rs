@@ -87,6 +87,19 @@ impl Block {
         x + kept(branch, keep.map(|keep| &keep.mlp))
     }
 
+    /// All norms, in the order of a pass.
+    pub(crate) fn norms(&self) -> Vec<&Norm> {
+        let inner = match &self.attn {
+            Mixer::Reduced(mixer) => mixer.norm.as_ref(),
+            _ => None,
+        };
+        [&self.norm1]
+            .into_iter()
+            .chain(inner)
+            .chain([&self.norm2])
+            .collect()
+    }
+
     /// Folds both norms, and the one inside of a reduction.
     pub(crate) fn fold(&mut self, name: &str) -> Result<()> {
         let affine = take(&mut self.norm1, &format!("{name}.norm1"))?;

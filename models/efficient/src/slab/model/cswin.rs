@@ -5,7 +5,7 @@ use super::super::config::{CswinConfig, CswinStageConfig};
 use super::super::fold::{after_convolution, into_linear, take};
 use super::super::norm::{Mode, Norm, NormKind};
 use super::super::stripes::StripeAttention;
-use super::{Classifier, check, check_trained};
+use super::{Classifier, check, check_statistics, check_trained};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use menagerie_core::Result;
@@ -122,7 +122,7 @@ impl CswinConfig {
             let parts = stripes.len();
             let attention = |stripe: &[usize; 2]| {
                 let sizes = [dim / parts, stage.heads / parts, side];
-                StripeAttention::new(sizes, *stripe, is_linear, device)
+                StripeAttention::new(sizes, *stripe, is_linear.then_some(&self.sla), device)
             };
             CswinBlock {
                 norm1: self.norm.init(dim, device),
@@ -171,6 +171,8 @@ impl Classifier for SlabCswin {
     fn run(&self, images: Tensor<4>, mode: Mode, keep: &[Option<Keep>]) -> Result<Tensor<2>> {
         let sizes = [self.config.channels, self.config.image];
         check(&images, sizes, keep, self.depth())?;
+        let side = self.stages.last().map_or(0, |stage| stage.side);
+        check_statistics(&images.dims(), side * side, mode, &self.config.norm)?;
         let (mut draws, mut picture) = (keep.iter(), images);
         let mut tokens = None;
         for stage in &self.stages {
@@ -210,6 +212,15 @@ impl Classifier for SlabCswin {
         into_linear(&mut folded.head, &affine);
         folded.config.norm.kind = NormKind::Folded;
         Ok(folded)
+    }
+
+    fn norms(&self) -> Vec<&Norm> {
+        let stages = self.stages.iter().flat_map(|stage| {
+            let blocks = stage.blocks.iter();
+            let blocks = blocks.flat_map(|block| [&block.norm1, &block.norm2]);
+            [&stage.norm].into_iter().chain(blocks)
+        });
+        stages.chain([&self.norm]).collect()
     }
 
     fn classes(&self) -> usize {

@@ -5,7 +5,7 @@ use super::super::config::{AttentionKind, DeitConfig, Pooling};
 use super::super::fold::{into_linear, take};
 use super::super::norm::{Mode, Norm, NormKind};
 use super::block::{Block, Mixer};
-use super::{Classifier, check, check_trained};
+use super::{Classifier, check, check_statistics, check_trained};
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 use menagerie_core::Result;
@@ -43,9 +43,9 @@ impl DeitConfig {
         let class = self.pooling == Pooling::Class;
         let mixer = || -> Result<Mixer> {
             Ok(match self.attention {
-                AttentionKind::Linear => {
-                    Mixer::Linear(LinearAttention::new(dim, self.heads, grid, device))
-                }
+                AttentionKind::Linear => Mixer::Linear(LinearAttention::new(
+                    dim, self.heads, grid, &self.sla, device,
+                )),
                 AttentionKind::Softmax => {
                     let block = BlockConfig::new(dim, self.heads, self.hidden())
                         .with_initializer(weight_initializer());
@@ -94,15 +94,17 @@ impl SlabDeit {
         images: Tensor<4>,
         mode: Mode,
     ) -> Result<(Vec<Tensor<3>>, Tensor<2>)> {
-        self.check(&images, &[])?;
+        self.check(&images, &[], mode)?;
         let mut outputs = Vec::with_capacity(self.blocks.len());
         let scores = self.scores(images, mode, &[], |x| outputs.push(x.clone()));
         Ok((outputs, scores))
     }
 
-    fn check(&self, images: &Tensor<4>, keep: &[Option<Keep>]) -> Result<()> {
+    fn check(&self, images: &Tensor<4>, keep: &[Option<Keep>], mode: Mode) -> Result<()> {
         let sizes = [self.config.channels, self.config.image];
-        check(images, sizes, keep, self.blocks.len())
+        check(images, sizes, keep, self.blocks.len())?;
+        let tokens = self.pos_embed.dims()[1];
+        check_statistics(&images.dims(), tokens, mode, &self.config.norm)
     }
 
     fn scores(
@@ -134,7 +136,7 @@ impl SlabDeit {
 
 impl Classifier for SlabDeit {
     fn run(&self, images: Tensor<4>, mode: Mode, keep: &[Option<Keep>]) -> Result<Tensor<2>> {
-        self.check(&images, keep)?;
+        self.check(&images, keep, mode)?;
         Ok(self.scores(images, mode, keep, |_| ()))
     }
 
@@ -149,6 +151,11 @@ impl Classifier for SlabDeit {
         into_linear(&mut folded.head, &affine);
         folded.config.norm.kind = NormKind::Folded;
         Ok(folded)
+    }
+
+    fn norms(&self) -> Vec<&Norm> {
+        let blocks = self.blocks.iter().flat_map(Block::norms);
+        blocks.chain([&self.norm]).collect()
     }
 
     fn classes(&self) -> usize {

@@ -4,7 +4,7 @@ use super::super::attention::{linear, weight_initializer};
 use super::super::config::LlamaConfig;
 use super::super::fold::{into_linear, take};
 use super::super::norm::{Mode, Norm, NormKind};
-use super::check_trained;
+use super::{check_statistics, check_trained};
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use menagerie_core::{Error, Result};
@@ -60,15 +60,18 @@ impl LlamaConfig {
         self.validate()?;
         let (dim, hidden) = (self.dim, self.hidden);
         let layer = |inputs: usize, outputs: usize| linear(inputs, outputs, false, device);
+        // Folding a norm leaves biases in the layers after it.
+        let folded = self.norm.kind == NormKind::Folded;
+        let after = |inputs: usize, outputs: usize| linear(inputs, outputs, folded, device);
         let block = || LlamaBlock {
             input_layernorm: self.norm.init(dim, device),
-            q_proj: layer(dim, dim),
-            k_proj: layer(dim, dim),
-            v_proj: layer(dim, dim),
+            q_proj: after(dim, dim),
+            k_proj: after(dim, dim),
+            v_proj: after(dim, dim),
             o_proj: layer(dim, dim),
             post_attention_layernorm: self.norm.init(dim, device),
-            gate_proj: layer(dim, hidden),
-            up_proj: layer(dim, hidden),
+            gate_proj: after(dim, hidden),
+            up_proj: after(dim, hidden),
             down_proj: layer(hidden, dim),
             heads: self.heads,
         };
@@ -76,7 +79,7 @@ impl LlamaConfig {
             embed_tokens: weight_initializer().init([self.vocabulary, dim], device),
             layers: (0..self.depth).map(|_| block()).collect(),
             norm: self.norm.init(dim, device),
-            lm_head: layer(dim, self.vocabulary),
+            lm_head: after(dim, self.vocabulary),
             config: self.clone(),
         })
     }
@@ -155,6 +158,7 @@ impl Llama {
             let rule = "must hold at least one word";
             return Err(Error::input("words", [batch, tokens], rule));
         }
+        check_statistics(&[batch, tokens], tokens, mode, &self.config.norm)?;
         let values = words
             .clone()
             .try_into_vec_as::<i64>()

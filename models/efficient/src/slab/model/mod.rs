@@ -14,7 +14,7 @@ pub use llama::{Llama, LlamaBlock};
 pub use pvt::{PvtStage, SlabPvt};
 pub use swin::{PatchMerging, SlabSwin, SwinBlock, SwinStage};
 
-use super::norm::Mode;
+use super::norm::{Mode, Norm, NormConfig, NormKind};
 use burn::module::Module;
 use burn::tensor::Tensor;
 use menagerie_core::{Error, Result};
@@ -37,11 +37,28 @@ pub trait Classifier: Module {
     /// trained on, or a norm cannot be folded yet or at all.
     fn fold(&self) -> Result<Self>;
 
+    /// All norms, in the order of a pass.
+    fn norms(&self) -> Vec<&Norm>;
+
     /// Classes.
     fn classes(&self) -> usize;
 
     /// Number of blocks, and the rate of stochastic depth of the last one.
     fn drop_path(&self) -> (f64, usize);
+}
+
+/// Refuses a batch whose norms would see one token in all: its variance is not defined, and PyTorch
+/// refuses it too. `tokens` is the smallest number that a norm of the network sees of an image.
+fn check_statistics(found: &[usize], tokens: usize, mode: Mode, norm: &NormConfig) -> Result<()> {
+    use NormKind::{Batch, Progressive, ProgressiveRms, RepBatch};
+    let has_statistics = matches!(norm.kind, Batch | RepBatch | Progressive | ProgressiveRms);
+    let batch = found.first().copied().unwrap_or_default();
+    if mode == Mode::Evaluate || !has_statistics || batch * tokens != 1 {
+        return Ok(());
+    }
+    let rule = "must give every batch normalisation more than one token, whose variance it is to \
+                take in";
+    Err(Error::input("a batch in training", found, rule))
 }
 
 /// Refuses images and draws of another shape.
@@ -65,7 +82,7 @@ fn check(
 }
 
 /// Refuses a network on the device that it is trained on.
-fn check_trained<M: Module>(module: &M) -> Result<()> {
+pub(super) fn check_trained<M: Module>(module: &M) -> Result<()> {
     match module
         .devices()
         .iter()
@@ -73,9 +90,9 @@ fn check_trained<M: Module>(module: &M) -> Result<()> {
     {
         false => Ok(()),
         true => Err(Error::input(
-            "the network to fold",
+            "what is to be folded",
             "in training",
-            "must be one without autodiff, as `valid()` makes it",
+            "must be without autodiff, as `valid()` makes it",
         )),
     }
 }

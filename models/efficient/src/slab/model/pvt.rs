@@ -5,7 +5,7 @@ use super::super::config::{AttentionKind, PvtConfig, PvtStageConfig};
 use super::super::fold::{after_patches, take};
 use super::super::norm::{Mode, Norm, NormKind};
 use super::block::{Block, Mixer};
-use super::{Classifier, check, check_trained};
+use super::{Classifier, check, check_statistics, check_trained};
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 use menagerie_core::Result;
@@ -67,7 +67,8 @@ impl PvtConfig {
         let block = || -> Result<Block> {
             let sizes = [dim, stage.heads, side, stage.reduction];
             let is_linear = stage.attention == AttentionKind::Linear;
-            let mixer = ReducedAttention::new(sizes, is_linear, &self.norm, device)?;
+            let sla = is_linear.then_some(&self.sla);
+            let mixer = ReducedAttention::new(sizes, sla, &self.norm, device)?;
             let hidden = (dim as f64 * stage.mlp_ratio) as usize;
             let mixer = Mixer::Reduced(mixer);
             Ok(Block::new(mixer, dim, hidden, &self.norm, device))
@@ -97,6 +98,13 @@ impl SlabPvt {
         self.run(images, Mode::Evaluate, &[])
     }
 
+    /// Tokens that the norm of the coarsest grid sees of an image.
+    fn fewest(&self) -> usize {
+        let stages = self.config.stages.iter().enumerate();
+        let sides = stages.map(|(at, stage)| self.config.side(at) / stage.reduction);
+        sides.min().map_or(0, |side| side * side)
+    }
+
     fn depth(&self) -> usize {
         self.stages.iter().map(|stage| stage.blocks.len()).sum()
     }
@@ -106,6 +114,7 @@ impl Classifier for SlabPvt {
     fn run(&self, images: Tensor<4>, mode: Mode, keep: &[Option<Keep>]) -> Result<Tensor<2>> {
         let sizes = [self.config.channels, self.config.image];
         check(&images, sizes, keep, self.depth())?;
+        check_statistics(&images.dims(), self.fewest(), mode, &self.config.norm)?;
         let (mut draws, mut picture) = (keep.iter(), images);
         for (at, stage) in self.stages.iter().enumerate() {
             let patches = stage.patch_embed.forward(picture);
@@ -133,6 +142,14 @@ impl Classifier for SlabPvt {
         }
         folded.config.norm.kind = NormKind::Folded;
         Ok(folded)
+    }
+
+    fn norms(&self) -> Vec<&Norm> {
+        let stages = self.stages.iter().flat_map(|stage| {
+            let blocks = stage.blocks.iter().flat_map(Block::norms);
+            [&stage.patch_norm].into_iter().chain(blocks)
+        });
+        stages.collect()
     }
 
     fn classes(&self) -> usize {

@@ -6,13 +6,11 @@ use super::super::fold::{after_patches, into_linear, take};
 use super::super::norm::{Mode, Norm, NormKind};
 use super::super::window::{WindowAttention, join, partition, roll, shift_mask};
 use super::block::{Block, Mixer};
-use super::{Classifier, check, check_trained};
+use super::{Classifier, check, check_statistics, check_trained};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use menagerie_core::Result;
-use menagerie_nn::vit::{
-    Keep, Linear, LinearConfig, PatchEmbed, PatchEmbedConfig, convolution_initializer,
-};
+use menagerie_nn::vit::{Keep, Linear, PatchEmbed, PatchEmbedConfig, convolution_initializer};
 
 /// A block that mixes inside of windows, which may be shifted.
 #[derive(Module, Debug)]
@@ -132,7 +130,13 @@ impl SwinConfig {
         let blocks = (0..stage.depth).map(|index| {
             let [dim, side, window, shift] = self.place(at, index);
             let mixer = match stage.attention.is_linear(index) {
-                true => Mixer::Linear(LinearAttention::new(dim, stage.heads, window, device)),
+                true => Mixer::Linear(LinearAttention::new(
+                    dim,
+                    stage.heads,
+                    window,
+                    &self.sla,
+                    device,
+                )),
                 false => Mixer::Window(WindowAttention::new(dim, stage.heads, window, device)),
             };
             let hidden = (dim as f64 * self.mlp_ratio) as usize;
@@ -145,12 +149,8 @@ impl SwinConfig {
         });
         let merging = || PatchMerging {
             norm: self.norm.init(4 * dim, device),
-            reduction: LinearConfig {
-                bias: false,
-                initializer: super::super::attention::weight_initializer(),
-                ..LinearConfig::new(4 * dim, 2 * dim)
-            }
-            .init(device),
+            // Folding its norm leaves a bias.
+            reduction: linear(4 * dim, 2 * dim, self.norm.kind == NormKind::Folded, device),
         };
         SwinStage {
             blocks: blocks.collect(),
@@ -183,7 +183,7 @@ impl SlabSwin {
         images: Tensor<4>,
         mode: Mode,
     ) -> Result<(Vec<Vec<Tensor<3>>>, Tensor<2>)> {
-        self.check(&images, &[])?;
+        self.check(&images, &[], mode)?;
         let mut outputs = vec![Vec::new(); self.layers.len()];
         let scores = self.scores(images, mode, &[], |stage, x| {
             if let Some(stage) = outputs.get_mut(stage) {
@@ -197,9 +197,11 @@ impl SlabSwin {
         self.layers.iter().map(|stage| stage.blocks.len()).sum()
     }
 
-    fn check(&self, images: &Tensor<4>, keep: &[Option<Keep>]) -> Result<()> {
+    fn check(&self, images: &Tensor<4>, keep: &[Option<Keep>], mode: Mode) -> Result<()> {
         let sizes = [self.config.channels, self.config.image];
-        check(images, sizes, keep, self.depth())
+        check(images, sizes, keep, self.depth())?;
+        let side = self.layers.last().map_or(0, |stage| stage.side);
+        check_statistics(&images.dims(), side * side, mode, &self.config.norm)
     }
 
     fn scores(
@@ -229,7 +231,7 @@ impl SlabSwin {
 
 impl Classifier for SlabSwin {
     fn run(&self, images: Tensor<4>, mode: Mode, keep: &[Option<Keep>]) -> Result<Tensor<2>> {
-        self.check(&images, keep)?;
+        self.check(&images, keep, mode)?;
         Ok(self.scores(images, mode, keep, |_, _| ()))
     }
 
@@ -252,6 +254,15 @@ impl Classifier for SlabSwin {
         into_linear(&mut folded.head, &affine);
         folded.config.norm.kind = NormKind::Folded;
         Ok(folded)
+    }
+
+    fn norms(&self) -> Vec<&Norm> {
+        let stages = self.layers.iter().flat_map(|stage| {
+            let blocks = stage.blocks.iter().flat_map(|block| block.block.norms());
+            blocks.chain(stage.downsample.iter().map(|merging| &merging.norm))
+        });
+        let first = [&self.patch_norm].into_iter();
+        first.chain(stages).chain([&self.norm]).collect()
     }
 
     fn classes(&self) -> usize {
