@@ -83,68 +83,126 @@ impl Kind {
     }
 }
 
-/// The samples of a strip or tile of `rows` rows with `pixels` pixels of `samples` values each.
-///
-/// `Err` says what is wrong with the bytes.
-pub(super) fn chunk(
+/// Rows of a strip or tile, compression and prediction undone.
+#[derive(Debug)]
+pub(super) struct Rows {
     format: Format,
     bytes: Vec<u8>,
-    rows: usize,
-    pixels: usize,
-    samples: usize,
-) -> Result<Vec<f64>, String> {
-    let columns = pixels * samples;
-    let row_bytes = (columns * format.bits).div_ceil(8);
-    let expected = rows * row_bytes;
-    let mut bytes = decompress(format.compression, bytes, expected)?;
-    if bytes.len() < expected {
-        return Err(format!("has {} bytes, expected {expected}", bytes.len()));
+    /// Values of a row.
+    columns: usize,
+    /// The row that is counted as the first.
+    first: usize,
+}
+
+impl Format {
+    /// Bytes of a row of `pixels` pixels of `samples` values each.
+    pub(super) fn row_bytes(&self, pixels: usize, samples: usize) -> usize {
+        (pixels * samples * self.bits).div_ceil(8)
     }
-    bytes.truncate(expected);
-    let mut little = format.little;
-    match format.predictor {
-        Predictor::None => {}
-        Predictor::Horizontal => {
-            for row in bytes.chunks_exact_mut(row_bytes.max(1)) {
-                add_left(row, format.bits, samples, little)?;
-            }
-        }
-        Predictor::FloatingPoint => {
-            if format.kind != Kind::Float {
-                return Err("predicts whole numbers as floats".into());
-            }
-            for row in bytes.chunks_exact_mut(row_bytes.max(1)) {
-                join(row, format.bits / 8, samples);
-            }
-            // The most significant bytes come first, whatever the rest of the file does.
-            little = false;
+
+    /// What is compared with a value to tell that it stands for no data: GDAL writes the decimal
+    /// digits of a number, of which a sample of 32 bits holds what that many bits can.
+    pub(super) fn rounded(&self, nodata: f64) -> f64 {
+        match (self.kind, self.bits) {
+            (Kind::Float, 32) => f64::from(nodata as f32),
+            _ => nodata,
         }
     }
-    if format.bits < 8 {
-        return Ok(unpack(&bytes, format.bits, columns, row_bytes));
-    }
-    let each = format.bits / 8;
-    let values = bytes.chunks_exact(each).map(|bytes| number(bytes, little));
-    Ok(match (format.kind, format.bits) {
-        // The common cases at full speed.
-        (Kind::Unsigned, 8) => bytes.iter().map(|&value| f64::from(value)).collect(),
-        (Kind::Unsigned, 16) if little => {
-            let (pairs, _) = bytes.as_chunks::<2>();
-            pairs
-                .iter()
-                .map(|&pair| f64::from(u16::from_le_bytes(pair)))
-                .collect()
+
+    /// The bytes of `rows` rows of `pixels` pixels of `samples` values each, as a file has them, made
+    /// readable.
+    ///
+    /// `Err` says what is wrong with the bytes.
+    pub(super) fn rows(
+        self,
+        bytes: Vec<u8>,
+        rows: usize,
+        pixels: usize,
+        samples: usize,
+    ) -> Result<Rows, String> {
+        let row_bytes = self.row_bytes(pixels, samples);
+        let expected = rows * row_bytes;
+        let mut bytes = decompress(self.compression, bytes, expected)?;
+        if bytes.len() < expected {
+            return Err(format!("has {} bytes, expected {expected}", bytes.len()));
         }
-        (Kind::Unsigned, _) => values.map(|value| value as f64).collect(),
-        (Kind::Signed, 8) => values.map(|value| f64::from(value as u8 as i8)).collect(),
-        (Kind::Signed, 16) => values.map(|value| f64::from(value as u16 as i16)).collect(),
-        (Kind::Signed, 32) => values.map(|value| f64::from(value as u32 as i32)).collect(),
-        (Kind::Signed, _) => values.map(|value| value as i64 as f64).collect(),
-        (Kind::Float, 32) => values
-            .map(|value| f64::from(f32::from_bits(value as u32)))
-            .collect(),
-        (Kind::Float, _) => values.map(f64::from_bits).collect(),
-    })
+        bytes.truncate(expected);
+        let mut little = self.little;
+        match self.predictor {
+            Predictor::None => {}
+            Predictor::Horizontal => {
+                for row in bytes.chunks_exact_mut(row_bytes.max(1)) {
+                    add_left(row, self.bits, samples, little)?;
+                }
+            }
+            Predictor::FloatingPoint => {
+                if self.kind != Kind::Float {
+                    return Err("predicts whole numbers as floats".into());
+                }
+                for row in bytes.chunks_exact_mut(row_bytes.max(1)) {
+                    join(row, self.bits / 8, samples);
+                }
+                // The most significant bytes come first, whatever the rest of the file does.
+                little = false;
+            }
+        }
+        Ok(Rows {
+            format: Self { little, ..self },
+            bytes,
+            columns: pixels * samples,
+            first: 0,
+        })
+    }
+}
+
+impl Rows {
+    /// Counts rows from `first` on.
+    pub(super) fn starting(self, first: usize) -> Self {
+        Self { first, ..self }
+    }
+
+    /// The values of row `row` in place of what is in `values`.
+    pub(super) fn read(&self, row: usize, values: &mut Vec<f64>) {
+        let Format {
+            little, bits, kind, ..
+        } = self.format;
+        let row_bytes = (self.columns * bits).div_ceil(8);
+        let bytes = &self.bytes[(self.first + row) * row_bytes..][..row_bytes];
+        values.clear();
+        if bits < 8 {
+            return unpack(bytes, bits, self.columns, values);
+        }
+        let numbers = bytes
+            .chunks_exact(bits / 8)
+            .map(|bytes| number(bytes, little));
+        match (kind, bits) {
+            // The common cases at full speed.
+            (Kind::Unsigned, 8) => values.extend(bytes.iter().map(|&value| f64::from(value))),
+            (Kind::Unsigned, 16) if little => {
+                let (pairs, _) = bytes.as_chunks::<2>();
+                let read = |&pair: &[u8; 2]| f64::from(u16::from_le_bytes(pair));
+                values.extend(pairs.iter().map(read));
+            }
+            (Kind::Float, 32) if little => {
+                let (fours, _) = bytes.as_chunks::<4>();
+                let read = |&four: &[u8; 4]| f64::from(f32::from_le_bytes(four));
+                values.extend(fours.iter().map(read));
+            }
+            (Kind::Unsigned, _) => values.extend(numbers.map(|value| value as f64)),
+            (Kind::Signed, 8) => values.extend(numbers.map(|value| f64::from(value as u8 as i8))),
+            (Kind::Signed, 16) => {
+                values.extend(numbers.map(|value| f64::from(value as u16 as i16)))
+            }
+            (Kind::Signed, 32) => {
+                values.extend(numbers.map(|value| f64::from(value as u32 as i32)))
+            }
+            (Kind::Signed, _) => values.extend(numbers.map(|value| value as i64 as f64)),
+            (Kind::Float, 32) => {
+                values.extend(numbers.map(|value| f64::from(f32::from_bits(value as u32))))
+            }
+            (Kind::Float, _) => values.extend(numbers.map(f64::from_bits)),
+        }
+    }
 }
 
 /// At most `expected` bytes, or a few more.
@@ -242,19 +300,14 @@ fn join(row: &mut [u8], each: usize, samples: usize) {
     }
 }
 
-/// Values of fewer than 8 bits; every row begins at a byte.
-fn unpack(bytes: &[u8], bits: usize, columns: usize, row_bytes: usize) -> Vec<f64> {
+/// Values of fewer than 8 bits.
+fn unpack(row: &[u8], bits: usize, columns: usize, values: &mut Vec<f64>) {
     let mask = (1_u8 << bits) - 1;
     let per_byte = 8 / bits;
-    bytes
-        .chunks_exact(row_bytes.max(1))
-        .flat_map(|row| {
-            (0..columns).map(move |column| {
-                let shift = 8 - bits * (column % per_byte + 1);
-                f64::from(row[column / per_byte] >> shift & mask)
-            })
-        })
-        .collect()
+    values.extend((0..columns).map(|column| {
+        let shift = 8 - bits * (column % per_byte + 1);
+        f64::from(row[column / per_byte] >> shift & mask)
+    }));
 }
 
 #[cfg(test)]
@@ -268,6 +321,38 @@ mod tests {
         bits: 8,
         kind: Kind::Unsigned,
     };
+
+    /// All values of some rows.
+    fn chunk(
+        format: Format,
+        bytes: Vec<u8>,
+        rows: usize,
+        pixels: usize,
+        samples: usize,
+    ) -> Result<Vec<f64>, String> {
+        let read = format.rows(bytes, rows, pixels, samples)?;
+        let mut row = Vec::new();
+        let values = (0..rows).flat_map(|at| {
+            read.read(at, &mut row);
+            row.clone()
+        });
+        Ok(values.collect())
+    }
+
+    #[test]
+    fn nodata_is_rounded_as_the_samples_are() {
+        let float = Format {
+            bits: 32,
+            kind: Kind::Float,
+            ..BYTES
+        };
+        for nodata in [-9999.9, 0.1] {
+            assert_eq!(float.rounded(nodata), f64::from(nodata as f32));
+            assert_ne!(float.rounded(nodata), nodata);
+            let double = Format { bits: 64, ..float };
+            assert_eq!(double.rounded(nodata), nodata);
+        }
+    }
 
     #[test]
     fn packed_values_begin_anew_in_every_row() {

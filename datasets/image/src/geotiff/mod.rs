@@ -3,14 +3,15 @@
 //! | item | is |
 //! | --- | --- |
 //! | [`Raster`] | one TIFF or BigTIFF file: strips or tiles, chunky or planar, uncompressed, Deflate, LZW or PackBits, with or without prediction, 1 to 64 bits; GDAL's nodata value, scale and offset are applied |
-//! | [`Scene`] | the bands of one or several rasters of one size, read a few rows at a time |
+//! | [`Scene`] | the bands of one or several rasters of one size and the same ground, read a few rows at a time |
 //! | [`GeoTags`] | the tags that say where the pixels lie, as they are in the file |
 //! | [`write_bands`], [`write_classes`] | new files with the tags of an old one |
 //! | [`write_map`] | a coloured picture of a map, PNG |
 //!
 //! A raster is read as numbers: whether a file calls them grey, red or entries of a palette is of no
 //! concern. Values without data are NaN. Reading is by rows, in parallel, and holds no more than the
-//! strips or tiles of those rows.
+//! strips or tiles of those rows, as bytes; of strips and tiles that are not compressed, however large,
+//! only the rows themselves are read.
 //!
 //! The format is read and written here rather than by the crate `tiff`: that one reads colours (it
 //! refuses, inverts or looks up what calls itself red or palette), and it would turn on a feature of

@@ -1,7 +1,7 @@
 //! One file of bands.
 
 use super::{
-    decode::{Compression, Format, Kind, Predictor, chunk},
+    decode::{Compression, Format, Kind, Predictor, Rows},
     header::{Directory, tag},
     tags::GeoTags,
 };
@@ -14,7 +14,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// Bytes of the largest strip or tile that is read.
+/// Bytes of the largest strip or tile that is read as a whole.
 const LARGEST: usize = 1 << 31;
 
 /// A GeoTIFF file, open for reading; any number of threads may read at once.
@@ -25,6 +25,8 @@ pub struct Raster {
     height: usize,
     bands: usize,
     nodata: Option<f64>,
+    /// The same in the precision of the values.
+    absent: Option<f64>,
     /// What a value is multiplied with and what is added, for each band.
     scales: Vec<[f64; 2]>,
     geo: GeoTags,
@@ -96,7 +98,12 @@ impl Raster {
         let largest = chunk[0]
             .checked_mul(chunk[1])
             .and_then(|pixels| pixels.checked_mul(samples)?.checked_mul(format.bits));
-        if chunk.contains(&0) || largest.is_none_or(|bits| bits / 8 > LARGEST) {
+        // Of what is not compressed only the rows that are asked for are read.
+        let limit = match format.compression {
+            Compression::None => usize::MAX,
+            _ => LARGEST,
+        };
+        if chunk.contains(&0) || largest.is_none_or(|bits| bits / 8 > limit) {
             return Err(format!(
                 "has strips or tiles of {}x{} pixels",
                 chunk[1], chunk[0]
@@ -115,13 +122,15 @@ impl Raster {
             let parsed = text.trim().parse::<f64>();
             parsed.map_err(|_| format!("has the nodata value `{text}`, which is no number"))
         });
+        let nodata = nodata.transpose()?;
         let metadata = directory.text(tag::GDAL_METADATA).unwrap_or_default();
         Ok(Self {
             path: path.to_path_buf(),
             width,
             height,
             bands,
-            nodata: nodata.transpose()?,
+            nodata,
+            absent: nodata.map(|value| format.rounded(value)),
             scales: scales(metadata, bands),
             geo: GeoTags::of(directory),
             format,
@@ -157,7 +166,8 @@ impl Raster {
         self.bands
     }
 
-    /// The value, before scale and offset, that stands for no data.
+    /// The value, before scale and offset, that stands for no data, as the file's text has it; values
+    /// of 32-bit floats are compared with it rounded to that precision.
     pub fn nodata(&self) -> Option<f64> {
         self.nodata
     }
@@ -172,9 +182,13 @@ impl Raster {
         &self.geo
     }
 
-    /// Rows that are stored together: reading a multiple of them wastes nothing.
+    /// Rows that are read together: reading a multiple of them wastes nothing. Those of a strip or
+    /// tile, but 1 for strips that are not compressed, of which any row can be read alone.
     pub fn rows_together(&self) -> usize {
-        self.chunk[0]
+        match self.format.compression {
+            Compression::None if !self.tiled => 1,
+            _ => self.chunk[0],
+        }
     }
 
     /// Reads some rows: pixel `p` of them goes to `out[p * stride + first..]`, one value per band. A
@@ -233,6 +247,7 @@ impl Raster {
         } else {
             (1, self.bands)
         };
+        let mut from = Vec::new();
         for chunk_row in rows.start / chunk_rows..rows.end.div_ceil(chunk_rows) {
             let top = chunk_row * chunk_rows;
             // Strips end with the image, tiles go on.
@@ -247,9 +262,10 @@ impl Raster {
                 let width = chunk_columns.min(self.width - left);
                 for band in 0..planes {
                     let index = band * plane + chunk_row * across + chunk_column;
-                    let values = self.values(file, index, height, samples)?;
-                    for row in wanted.clone() {
-                        let from = &values[(row - top) * chunk_columns * samples..];
+                    let within = wanted.start - top..wanted.end - top;
+                    let read = self.rows(file, index, height, within, samples)?;
+                    for (at, row) in wanted.clone().enumerate() {
+                        read.read(at, &mut from);
                         let start = (row - rows.start) * self.width + left;
                         let pixels = out[start * stride..].chunks_mut(stride);
                         let from = from[..width * samples].chunks_exact(samples);
@@ -267,40 +283,64 @@ impl Raster {
 
     /// A value with scale and offset of its band, NaN if it stands for no data.
     fn scaled(&self, value: f64, band: usize) -> f32 {
-        if self.nodata == Some(value) || !value.is_finite() {
+        if self.absent == Some(value) || !value.is_finite() {
             return f32::NAN;
         }
         let [scale, offset] = self.scales[band];
         (value * scale + offset) as f32
     }
 
-    /// The values of a strip or tile of `rows` rows.
-    fn values(
+    /// The rows `wanted` of a strip or tile of `rows` rows.
+    fn rows(
         &self,
         file: &mut File,
         index: usize,
         rows: usize,
+        wanted: Range<usize>,
         samples: usize,
-    ) -> Result<Vec<f64>> {
+    ) -> Result<Rows> {
         let [place, len] = self.places[index];
-        let damaged = |problem: String| {
-            let what = if self.tiled { "tile" } else { "strip" };
-            Error::format(&self.path, format!("{what} {index} {problem}"))
-        };
-        if len > LARGEST as u64 {
-            return Err(damaged(format!("announces {len} bytes")));
+        let damaged = |problem| self.damaged(index, problem);
+        let (pixels, format) = (self.chunk[1], self.format);
+        if format.compression != Compression::None {
+            if len > LARGEST as u64 {
+                return Err(damaged(format!("announces {len} bytes")));
+            }
+            let bytes = self.bytes(file, index, place, len)?;
+            let read = format.rows(bytes, rows, pixels, samples);
+            return read
+                .map(|read| read.starting(wanted.start))
+                .map_err(damaged);
         }
+        // Rows lie one after the other, and predictors begin anew in each.
+        let row_bytes = format.row_bytes(pixels, samples) as u64;
+        let expected = rows as u64 * row_bytes;
+        if len < expected {
+            return Err(damaged(format!("has {len} bytes, expected {expected}")));
+        }
+        let place = place.saturating_add(wanted.start as u64 * row_bytes);
+        let bytes = self.bytes(file, index, place, wanted.len() as u64 * row_bytes)?;
+        format
+            .rows(bytes, wanted.len(), pixels, samples)
+            .map_err(damaged)
+    }
+
+    /// `len` bytes of a strip or tile from `place` on.
+    fn bytes(&self, file: &mut File, index: usize, place: u64, len: u64) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         file.seek(SeekFrom::Start(place))
             .and_then(|_| file.take(len).read_to_end(&mut bytes))
             .map_err(Error::io("read", &self.path))?;
         if (bytes.len() as u64) < len {
-            return Err(damaged(format!(
-                "is cut short: {} of {len} bytes",
-                bytes.len()
-            )));
+            let problem = format!("is cut short: {} of {len} bytes", bytes.len());
+            return Err(self.damaged(index, problem));
         }
-        chunk(self.format, bytes, rows, self.chunk[1], samples).map_err(damaged)
+        Ok(bytes)
+    }
+
+    fn damaged(&self, index: usize, problem: String) -> Error {
+        let what = if self.tiled { "tile" } else { "strip" };
+        Error::format(&self.path, format!("{what} {index} {problem}"))
     }
 }
 

@@ -19,8 +19,10 @@ impl Scene {
     /// The bands of these files in their order.
     ///
     /// # Errors
-    /// Those of [`Raster::open`]; [`Error::Input`] if there is no file; [`Error::Format`] for a file
-    /// whose size or pixel size is not that of the first.
+    /// Those of [`Raster::open`]; [`Error::Input`] if there is no file; [`Error::Format`] for a file of
+    /// another size, or of other ground: where two files both say how large their pixels are, where the
+    /// first of them lies, or what their coordinate system is, they must agree. Pixels may be apart by a
+    /// hundredth of one, which is rounding.
     pub fn open<P: AsRef<Path>>(paths: &[P]) -> Result<Self> {
         let rasters: Result<Vec<Raster>> = paths.iter().map(Raster::open).collect();
         Self::new(rasters?)
@@ -47,6 +49,9 @@ impl Scene {
                 );
                 return Err(Error::format(raster.path(), problem));
             }
+        }
+        for (index, raster) in rasters.iter().enumerate() {
+            same_ground(&rasters[..index], raster)?;
         }
         let bands = rasters.iter().map(Raster::bands).sum();
         let together = rasters.iter().map(Raster::rows_together).max();
@@ -113,4 +118,54 @@ impl Scene {
         }
         Ok(())
     }
+}
+
+/// By how much of a pixel two rasters of the same ground may be apart.
+const ROUNDING: f64 = 0.01;
+
+/// Refuses a raster that shows other ground than those before it, as far as they say.
+fn same_ground(before: &[Raster], raster: &Raster) -> Result<()> {
+    let differs = |what: &str, here: String, there: String, other: &Raster| {
+        let other = other.path().display();
+        let problem = format!(
+            "has {what} {here}, but {other} has {there}: bands of one scene must show the same ground"
+        );
+        Err(Error::format(raster.path(), problem))
+    };
+    let geo = raster.geo();
+    let far = [raster.width(), raster.height()].map(|side| side as f64);
+    if let Some(size) = geo.pixel_size()
+        && let Some((other, theirs)) = first(before, GeoTags::pixel_size)
+        // Summed up over the raster.
+        && (0..2).any(|at| (size[at] - theirs[at]).abs() * far[at] > ROUNDING * theirs[at].abs())
+    {
+        return differs("pixels of", show(size), show(theirs), other);
+    }
+    if let (Some(size), Some(origin)) = (geo.pixel_size(), geo.origin())
+        && let Some((other, theirs)) = first(before, GeoTags::origin)
+        && (0..2).any(|at| (origin[at] - theirs[at]).abs() > ROUNDING * size[at].abs())
+    {
+        let what = "its upper left corner at";
+        return differs(what, show(origin), show(theirs), other);
+    }
+    if let Some(code) = geo.epsg()
+        && let Some((other, theirs)) = first(before, GeoTags::epsg)
+        && code != theirs
+    {
+        let what = "the coordinate system EPSG";
+        return differs(what, code.to_string(), theirs.to_string(), other);
+    }
+    Ok(())
+}
+
+/// The first raster that says something, with what it says.
+fn first<T>(rasters: &[Raster], of: impl Fn(&GeoTags) -> Option<T>) -> Option<(&Raster, T)> {
+    let mut said = rasters
+        .iter()
+        .filter_map(|raster| Some((raster, of(raster.geo())?)));
+    said.next()
+}
+
+fn show([x, y]: [f64; 2]) -> String {
+    format!("({x}, {y})")
 }

@@ -6,6 +6,9 @@ use super::header::{Directory, tag};
 const EPSG_KEYS: [u16; 2] = [3072, 2048];
 /// Stands for a system of the user's own.
 const USER_DEFINED: u16 = 32_767;
+/// `GTRasterTypeGeoKey`, and its value where coordinates are those of the middle of a pixel.
+const RASTER_TYPE: u16 = 1025;
+const PIXEL_IS_POINT: u16 = 2;
 
 /// The tags of GeoTIFF 1.1 (OGC 19-008r4), as they are in a file.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -60,29 +63,34 @@ impl GeoTags {
         }
     }
 
-    /// Coordinates of the upper left corner of the first pixel.
+    /// Coordinates of the upper left corner of the first pixel, also where the tags give those of
+    /// its middle (`PixelIsPoint`).
     pub fn origin(&self) -> Option<[f64; 2]> {
         let [width, height] = self.pixel_size()?;
-        match self.tiepoints.as_slice() {
-            [column, row, _, x, y, ..] => Some([x - column * width, y + row * height]),
+        let [x, y] = match self.tiepoints.as_slice() {
+            [column, row, _, x, y, ..] => [x - column * width, y + row * height],
             _ => match self.transformation.as_slice() {
-                [_, _, _, x, _, _, _, y, ..] => Some([*x, *y]),
-                _ => None,
+                [_, _, _, x, _, _, _, y, ..] => [*x, *y],
+                _ => return None,
             },
-        }
+        };
+        Some(match self.key(RASTER_TYPE) {
+            Some(PIXEL_IS_POINT) => [x - width / 2.0, y + height / 2.0],
+            _ => [x, y],
+        })
     }
 
     /// The EPSG code of the coordinate system, where it has one.
     pub fn epsg(&self) -> Option<u16> {
-        let keys = self.keys.get(4..)?.chunks_exact(4);
-        let code = |wanted: u16| {
-            let mut found = keys.clone().filter(|key| key[0] == wanted && key[1] == 0);
-            found.next().map(|key| key[3])
-        };
-        let codes = EPSG_KEYS.into_iter().filter_map(code);
-        codes
-            .into_iter()
-            .find(|code| *code != 0 && *code != USER_DEFINED)
+        let mut codes = EPSG_KEYS.into_iter().filter_map(|key| self.key(key));
+        codes.find(|code| *code != 0 && *code != USER_DEFINED)
+    }
+
+    /// The value of a key that has it in the directory itself.
+    fn key(&self, wanted: u16) -> Option<u16> {
+        let mut keys = self.keys.get(4..)?.chunks_exact(4);
+        let found = keys.find(|key| key[0] == wanted && key[1] == 0);
+        found.map(|key| key[3])
     }
 
     pub(super) fn of(directory: &Directory) -> Self {
@@ -131,6 +139,17 @@ mod tests {
         assert_eq!(
             (matrix.origin(), matrix.pixel_size()),
             (Some([7.0, 9.0]), Some([30.0, 20.0]))
+        );
+        // Coordinates of the middle of a pixel.
+        let mut points = tags.clone();
+        points.keys.splice(3..4, [3]);
+        points.keys.extend([1025, 0, 1, 2]);
+        assert_eq!(points.origin(), Some([288_762.0, 9_120_775.0]));
+        points.tiepoints[3] += 14.25;
+        points.tiepoints[4] -= 14.25;
+        assert_eq!(
+            (points.origin(), points.epsg()),
+            (tags.origin(), Some(31_985))
         );
         let own = GeoTags {
             keys: vec![1, 1, 0, 1, 3072, 0, 1, 32_767],
