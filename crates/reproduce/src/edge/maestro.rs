@@ -6,6 +6,7 @@ mod linear;
 mod networks;
 mod present;
 mod timing;
+mod verdicts;
 
 use crate::{Context, Recipe, Scale, jobs};
 use anyhow::Context as _;
@@ -13,10 +14,12 @@ use data::Pictures;
 use linear::{Closed, Form};
 use menagerie_core::Result;
 use menagerie_data_image::{ImageSet, Split, cifar10, fashion_mnist, mnist};
-use menagerie_edge::maestro::{self, LeNetConfig, MaestroConfig, MlpConfig, ResNetConfig};
+use menagerie_edge::maestro::{
+    self, LeNetConfig, MaestroConfig, MlpConfig, ResNetConfig, VggConfig,
+};
 use menagerie_report::Report;
 use menagerie_train::Progress;
-use networks::{Architecture, Arm, Outcome, Study};
+use networks::{Architecture, Arm, Kind, Outcome, Study};
 use timing::Times;
 
 /// The recipe behind `cargo xtask reproduce maestro`.
@@ -47,7 +50,7 @@ struct Experiment {
     truncation: Study,
     /// The network of the claim on footprints.
     footprint: Study,
-    /// The first network on other data, without a verdict of its own.
+    /// The first network on other data, or another network, without a verdict of its own.
     beside: Option<Study>,
     workers: usize,
 }
@@ -116,7 +119,7 @@ impl Experiment {
         })
     }
 
-    /// ResNet-18 on CIFAR-10 and LeNet on MNIST for 300 epochs.
+    /// ResNet-18 and, beside it, VGG-19 on CIFAR-10, and LeNet on MNIST for 300 epochs.
     fn paper() -> Result<Self> {
         let (mean, deviation) = ([0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010]);
         let truncation = Study {
@@ -133,12 +136,18 @@ impl Experiment {
             seeds: 3,
             estimation: 50_000,
         };
+        let beside = Study {
+            id: "vgg19",
+            label: "VGG-19, CIFAR-10",
+            architecture: Architecture::Vgg(VggConfig::vgg19()),
+            ..truncation.clone()
+        };
         Ok(Self {
             forms: Form::ALL.to_vec(),
             seeds: 3,
             truncation,
             footprint: Self::lenet(300, vec![0.0, 16e-6, 64e-6, 256e-6], 3)?,
-            beside: None,
+            beside: Some(beside),
             workers: 1,
         })
     }
@@ -162,7 +171,41 @@ struct Results {
     truncation: Vec<Outcome>,
     footprint: Vec<Outcome>,
     beside: Vec<Outcome>,
+    /// The shrunk networks of the largest λ beside truncations of the dense ones that store as much.
+    equal: Vec<Equal>,
     times: Times,
+}
+
+/// Two networks that store equally many numbers.
+struct Equal {
+    /// Numbers of the shrunk network; the other has no more.
+    numbers: usize,
+    /// Test accuracy of the shrunk network, in percent.
+    ours: f64,
+    /// That of the truncated decomposition of the dense one of the same seed.
+    decomposed: f64,
+}
+
+/// Cuts every dense network to the numbers of the shrunk one of the same seed.
+fn equals(study: &Study, outcomes: &[Outcome]) -> Result<Vec<Equal>> {
+    let largest = study.lambdas.iter().copied().fold(0.0, f64::max);
+    let shrunk = outcomes
+        .iter()
+        .filter(|outcome| outcome.arm.kind == Kind::Factored(largest) && largest > 0.0);
+    shrunk
+        .filter_map(|ours| {
+            let dense = outcomes
+                .iter()
+                .find(|dense| dense.arm.kind == Kind::Dense && dense.arm.seed == ours.arm.seed)?;
+            let numbers = ours.whole.numbers;
+            let point = dense.at_most.as_ref()?(numbers);
+            Some(point.map(|point| Equal {
+                numbers,
+                ours: ours.whole.accuracy,
+                decomposed: point.accuracy,
+            }))
+        })
+        .collect()
 }
 
 fn all(experiment: &Experiment, context: &Context) -> anyhow::Result<Results> {
@@ -204,6 +247,7 @@ fn all(experiment: &Experiment, context: &Context) -> anyhow::Result<Results> {
         }
     }
     Ok(Results {
+        equal: equals(&experiment.footprint, &footprint)?,
         linear,
         truncation,
         footprint,

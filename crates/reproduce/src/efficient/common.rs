@@ -1,9 +1,10 @@
 //! What the recipes of efficient transformers share: shifted and mirrored images, accuracy, medians
 //! of times.
 
+use anyhow::Context as _;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use menagerie_core::{Error, Result, Seed};
-use menagerie_data_image::{ImageSet, augment::Augmentation};
+use menagerie_data_image::{ImageSet, augment::Augmentation, folder::FolderFiles};
 use menagerie_train::{FitConfig, Sampler, Schedule};
 use rand::RngExt;
 use serde::Serialize;
@@ -17,22 +18,20 @@ const SHIFT: i64 = 2;
 
 /// Images as a network takes them.
 #[derive(Clone, Debug)]
-pub(crate) struct Images {
-    set: Arc<ImageSet>,
-    view: View,
-}
-
-#[derive(Clone, Debug)]
-enum View {
-    /// Grey images, standardised by mean and deviation of pixels in 0..1; the flag says whether they
-    /// are shifted and mirrored.
+pub(crate) enum Images {
+    /// Grey images in memory, standardised by mean and deviation of pixels in 0..1.
     Grey {
+        set: Arc<ImageSet>,
         mean: f32,
         deviation: f32,
+        /// Whether they are shifted and mirrored.
         moved: bool,
     },
-    /// Colour images, augmented.
-    Augmented(Box<Augmentation>),
+    /// Colour images of any size, decoded and augmented whenever they are used.
+    Files {
+        files: Arc<FolderFiles>,
+        augmentation: Arc<Augmentation>,
+    },
 }
 
 impl Images {
@@ -42,50 +41,73 @@ impl Images {
         if channels != 1 {
             return Err(Error::input("images", set.image_shape(), "must be grey"));
         }
-        let view = View::Grey {
+        Ok(Self::Grey {
+            set: Arc::new(set),
             mean: 0.286,
             deviation: 0.353,
             moved: false,
-        };
-        Ok(Self {
-            set: Arc::new(set),
-            view,
         })
     }
 
-    /// Colour images, augmented by a draw of their own whenever they are used.
-    pub(crate) fn augmented(set: ImageSet, augmentation: Augmentation) -> Result<Self> {
+    /// Files, augmented by a draw of their own whenever they are used.
+    pub(crate) fn files(files: FolderFiles, augmentation: Augmentation) -> Result<Self> {
         augmentation.validate()?;
-        Ok(Self {
-            set: Arc::new(set),
-            view: View::Augmented(Box::new(augmentation)),
+        Ok(Self::Files {
+            files: Arc::new(files),
+            augmentation: Arc::new(augmentation),
         })
+    }
+
+    /// The training and the validation images of ImageNet for a network of images of `side`², from
+    /// the folder `imagenet` below `MENAGERIE_DATA`. Files are read when they are used.
+    pub(crate) fn imagenet(side: usize) -> anyhow::Result<[Self; 2]> {
+        let root = std::env::var_os("MENAGERIE_DATA").context(
+            "ImageNet is not fetched: set MENAGERIE_DATA to a folder that holds imagenet/train and \
+             imagenet/val",
+        )?;
+        let root = std::path::PathBuf::from(root).join("imagenet");
+        let read = |part: &str, augmentation| {
+            Self::files(FolderFiles::list(&root.join(part), 3)?, augmentation)
+        };
+        Ok([
+            read("train", Augmentation::fine_tuning(side))?,
+            read("val", Augmentation::evaluation(side))?,
+        ])
     }
 
     /// Grey images moved by up to two pixels each way and mirrored half of the time.
     pub(crate) fn moving(mut self) -> Self {
-        if let View::Grey { moved, .. } = &mut self.view {
+        if let Self::Grey { moved, .. } = &mut self {
             *moved = true;
         }
         self
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.set.len()
+        match self {
+            Self::Grey { set, .. } => set.len(),
+            Self::Files { files, .. } => files.len(),
+        }
     }
 
     pub(crate) fn labels(&self) -> &[usize] {
-        self.set.labels()
+        match self {
+            Self::Grey { set, .. } => set.labels(),
+            Self::Files { files, .. } => files.labels(),
+        }
     }
 
-    /// A random subset with every class at its share.
+    /// A random subset with every class at its share; of files before any is read.
     pub(crate) fn stratified(&self, count: usize, seed: Seed) -> Result<Self> {
-        let set = match count == self.set.len() {
-            true => self.set.clone(),
-            false => Arc::new(self.set.stratified(count, seed)?),
-        };
-        let view = self.view.clone();
-        Ok(Self { set, view })
+        let mut few = self.clone();
+        if count == self.len() {
+            return Ok(few);
+        }
+        match &mut few {
+            Self::Grey { set, .. } => *set = Arc::new(set.stratified(count, seed)?),
+            Self::Files { files, .. } => *files = Arc::new(files.stratified(count, seed)?),
+        }
+        Ok(few)
     }
 
     /// The images `indices`, standardised, `[indices, channels, height, width]`.
@@ -95,14 +117,15 @@ impl Images {
         seed: Seed,
         device: &Device,
     ) -> Result<Tensor<4>> {
-        let (values, shape) = match &self.view {
-            View::Grey {
+        let (values, shape) = match self {
+            Self::Grey {
+                set,
                 mean,
                 deviation,
                 moved,
             } => {
-                let [_, height, width] = self.set.image_shape();
-                let mut pixels = self.set.to_f32(indices.iter().copied())?;
+                let [_, height, width] = set.image_shape();
+                let mut pixels = set.to_f32(indices.iter().copied())?;
                 if *moved {
                     let mut rng = seed.rng();
                     for image in pixels.chunks_mut(height * width) {
@@ -115,9 +138,12 @@ impl Images {
                 }
                 (pixels, [indices.len(), 1, height, width])
             }
-            View::Augmented(augmentation) => {
+            Self::Files {
+                files,
+                augmentation,
+            } => {
                 let [height, width] = augmentation.framing.size();
-                let values = augmentation.batch(&self.set, indices, seed)?;
+                let values = files.batch(augmentation, indices, seed)?;
                 (values, [indices.len(), 3, height, width])
             }
         };
@@ -295,6 +321,27 @@ pub(crate) mod tests {
         let mut image = vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
         shift(&mut image, [2, 3], [0, 1], true);
         assert_eq!(image, [2.0, 1.0, 0.0, 5.0, 4.0, 0.0]);
+    }
+
+    #[test]
+    fn files_of_any_size_are_read_when_they_are_used() {
+        let dir = tempfile::tempdir().unwrap();
+        for (class, width) in [("a", 30), ("b", 50)] {
+            std::fs::create_dir(dir.path().join(class)).unwrap();
+            for at in 0..4 {
+                let picture = menagerie_report::Grid::new([3, 20, width]);
+                let picture = picture.row("", [vec![0.1 * at as f32; 3 * 20 * width]]);
+                let path = dir.path().join(format!("{class}/{at}.png"));
+                picture.write(&path).unwrap();
+            }
+        }
+        let files = FolderFiles::list(dir.path(), 3).unwrap();
+        let images = Images::files(files, Augmentation::fine_tuning(16)).unwrap();
+        let few = images.stratified(4, Seed(1)).unwrap();
+        assert_eq!((images.len(), few.labels()), (8, &[0, 0, 1, 1][..]));
+        let device = Device::default();
+        let batch = few.batch(&[0, 3, 1], Seed(2), &device).unwrap();
+        assert_eq!(batch.dims(), [3, 3, 16, 16]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::{Context, Recipe, Scale, jobs};
 use anyhow::Context as _;
 use burn::tensor::Device;
 use menagerie_core::{Result, Seed};
-use menagerie_data_image::{FolderConfig, Split, augment::Augmentation, fashion_mnist, folder};
+use menagerie_data_image::{Split, fashion_mnist};
 use menagerie_efficient::convit::{
     self, ConVit, ConVitConfig, Gating, epochs_for_share, optimizer,
 };
@@ -134,32 +134,18 @@ impl Experiment {
         Ok(experiment)
     }
 
-    /// ConViT-Ti and its plain twin on a tenth of ImageNet and on all of it, read from the folder
-    /// `imagenet` below `MENAGERIE_DATA`.
+    /// ConViT-Ti and its plain twin on a tenth of ImageNet and on all of it.
     fn paper() -> anyhow::Result<Self> {
-        let root = std::env::var_os("MENAGERIE_DATA").context(
-            "ImageNet is not fetched: set MENAGERIE_DATA to a folder that holds imagenet/train and \
-             imagenet/val",
-        )?;
-        let root = std::path::PathBuf::from(root);
-        let read = |part: &str| {
-            let config = FolderConfig {
-                channels: 3,
-                size: Some([256, 256]),
-            };
-            folder(&root.join("imagenet").join(part), &config).map(|(set, _)| set)
-        };
         let config = ConVitConfig::tiny();
         let recipe = convit::recipe();
-        let train = Images::augmented(read("train")?, Augmentation::fine_tuning(config.image))?;
+        let [train, test] = Images::imagenet(config.image)?;
         let length = |share: f64| -> Result<(usize, Length)> {
             let images = (train.len() as f64 * share).round() as usize;
             let epoch = (images / recipe.batch).max(1);
             let stretched = recipe
                 .clone()
                 .with_epochs(epochs_for_share(recipe.epochs, share)?)
-                .with_warmup(epochs_for_share(recipe.warmup, share)?)
-                .with_cooldown(epochs_for_share(recipe.cooldown, share)?);
+                .with_warmup(epochs_for_share(recipe.warmup, share)?);
             let length = Length {
                 steps: stretched.total_epochs() * epoch,
                 batch: recipe.batch,
@@ -169,7 +155,7 @@ impl Experiment {
         };
         let mut experiment = Self {
             sizes: vec![length(0.1)?, length(1.0)?],
-            test: Images::augmented(read("val")?, Augmentation::evaluation(config.image))?,
+            test,
             train,
             config,
             recipe,

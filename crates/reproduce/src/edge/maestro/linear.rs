@@ -15,13 +15,14 @@ use serde::Serialize;
 /// Which map, and which data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(super) enum Form {
-    /// A map of rank 3 from nine numbers to six, on the rows of the identity: the truncations are
-    /// those of its singular value decomposition.
+    /// A map of rank 3 from nine numbers to six, a product of normal matrices, on the rows of the
+    /// identity: the truncations are those of its singular value decomposition.
     Uniform,
     /// Three rows of ten numbers to themselves: the truncations are projections to the principal
     /// components.
     Autoencoder,
-    /// The first map on data that make its smallest singular value count most and its largest least.
+    /// A map of those sizes with the authors' singular values, on data that make the smallest one
+    /// count most and the largest least.
     Reordered,
 }
 
@@ -29,7 +30,8 @@ impl Form {
     pub(super) const ALL: [Self; 3] = [Self::Uniform, Self::Autoencoder, Self::Reordered];
 }
 
-/// What the singular values of the map are, those of the authors' example.
+/// The singular values of the map of [`Form::Reordered`], those of the authors' example, whose
+/// importances are printed beside ours.
 const SPECTRUM: [f64; 3] = [9.547, 6.924, 3.665];
 /// What its three directions count for in [`Form::Reordered`].
 const WEIGHTS: [f64; 3] = [1.0, 2.0, 3.0];
@@ -57,6 +59,25 @@ pub(super) struct Closed {
 }
 
 impl Closed {
+    /// The squared distance of the importances at the end from what they should become, of which there
+    /// is nothing after the first few, as a share of everything.
+    pub(super) fn off(&self) -> f64 {
+        let expected = self.expected.iter().copied().chain(std::iter::repeat(0.0));
+        let pairs = self.last().iter().zip(expected);
+        pairs
+            .map(|(found, value)| (found - value).powi(2))
+            .sum::<f64>()
+            / self.whole
+    }
+
+    /// By how much truncations are worse than the best ones, at most, as a share of everything.
+    pub(super) fn excess(&self) -> f64 {
+        let pairs = self.errors.iter().zip(&self.least);
+        pairs
+            .map(|(error, least)| (error - least) / self.whole)
+            .fold(0.0, f64::max)
+    }
+
     /// The importances at the end.
     pub(super) fn last(&self) -> &[f64] {
         self.importances.last().map_or(&[], |(_, values)| values)
@@ -159,7 +180,8 @@ impl Task {
         let mut rng = seed.rng();
         match form {
             Form::Uniform => {
-                let (_, map) = map(&mut rng);
+                let left = Matrix::drawn([9, 3], &mut rng);
+                let map = left.times(&Matrix::drawn([3, 6], &mut rng));
                 let eye = (0..81).map(|at| f64::from(u8::from(at / 9 == at % 9)));
                 Self {
                     rows: Matrix::new(eye.collect(), 9),
@@ -288,7 +310,7 @@ pub(super) fn recover(form: Form, index: usize, context: &Context) -> anyhow::Re
         seed: index,
         importances,
         expected: match form {
-            Form::Uniform => SPECTRUM.to_vec(),
+            Form::Uniform => of_map.s.iter().copied().take(found).collect(),
             Form::Autoencoder => vec![1.0; found],
             Form::Reordered => SPECTRUM.iter().rev().copied().collect(),
         },
@@ -305,6 +327,52 @@ pub(super) fn recover(form: Form, index: usize, context: &Context) -> anyhow::Re
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Scale;
+
+    fn recovered(form: Form, index: usize) -> Closed {
+        let context = Context {
+            device: Device::default(),
+            seed: 0,
+            scale: Scale::Small,
+            out: std::path::PathBuf::new(),
+            resume: false,
+        };
+        recover(form, index, &context).unwrap()
+    }
+
+    #[test]
+    fn uniform_data_lead_to_the_singular_values() {
+        for index in 0..3 {
+            let closed = recovered(Form::Uniform, index);
+            let (excess, off) = (closed.excess(), closed.off());
+            assert!(
+                excess < 0.01 && off < 0.01,
+                "{index}: {excess}, {off}, {:?}",
+                closed.expected
+            );
+        }
+    }
+
+    #[test]
+    fn an_autoencoder_leads_to_the_principal_components() {
+        let closed = recovered(Form::Autoencoder, 0);
+        assert!(closed.excess() < 0.01, "{}", closed.excess());
+        let counted = closed.last().iter().filter(|value| **value > 0.5).count();
+        assert_eq!(counted, 3, "{:?}", closed.last());
+    }
+
+    #[test]
+    fn data_that_weigh_small_values_most_reverse_the_order() {
+        let closed = recovered(Form::Reordered, 0);
+        for (found, expected) in closed.last().iter().zip(&closed.expected) {
+            assert!((found / expected - 1.0).abs() < 0.01, "{:?}", closed.last());
+        }
+        // The third leaves nothing of the targets.
+        for (error, least) in closed.errors.iter().zip(&closed.least).take(2) {
+            assert!((error / least - 1.0).abs() < 0.01, "{error} for {least}");
+        }
+        assert!(closed.of_weights[0] > 2.5 * closed.least[0]);
+    }
 
     #[test]
     fn the_reordered_data_weigh_the_smallest_value_most() {

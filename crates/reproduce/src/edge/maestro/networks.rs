@@ -6,7 +6,7 @@ use crate::Context;
 use burn::tensor::{Device, Int, Tensor};
 use menagerie_core::{Error, Result, Seed};
 use menagerie_edge::maestro::{
-    LeNetConfig, MaestroConfig, MlpConfig, Network, Ranks, ResNetConfig, Training,
+    LeNetConfig, MaestroConfig, MlpConfig, Network, Ranks, ResNetConfig, Training, VggConfig,
 };
 use menagerie_train::{FitConfig, Metrics, Progress, Run, Sampler, Split, initialise};
 use serde::Serialize;
@@ -22,6 +22,7 @@ pub(super) enum Architecture {
     Mlp(MlpConfig),
     LeNet(LeNetConfig),
     ResNet(ResNetConfig),
+    Vgg(VggConfig),
 }
 
 /// A network on data, trained in several ways.
@@ -112,7 +113,15 @@ pub(super) struct Outcome {
     pub ranks: Vec<(String, usize, usize)>,
     /// Ranks that are left in all layers together, by epoch.
     pub shrinking: Vec<(f64, f64)>,
+    /// Multiplications of all ranks that were left, the mean over epochs, as a share of the dense
+    /// network's. A step of training takes somewhat fewer: it cuts a layer.
+    pub cost: f64,
+    /// The best truncation of a dense network that stores at most so many numbers.
+    pub at_most: Option<Cutter>,
 }
+
+/// Cuts a network to so many numbers.
+pub(super) type Cutter = Box<dyn Fn(usize) -> Result<Point> + Send>;
 
 /// Trains a network and cuts it.
 pub(super) fn train(
@@ -125,10 +134,11 @@ pub(super) fn train(
         Architecture::Mlp(config) => one(study, arm, context, progress, |to| config.init(to)),
         Architecture::LeNet(config) => one(study, arm, context, progress, |to| config.init(to)),
         Architecture::ResNet(config) => one(study, arm, context, progress, |to| config.init(to)),
+        Architecture::Vgg(config) => one(study, arm, context, progress, |to| config.init(to)),
     }
 }
 
-fn one<N: Network>(
+fn one<N: Network + 'static>(
     study: &Study,
     arm: &Arm,
     context: &Context,
@@ -142,11 +152,12 @@ fn one<N: Network>(
     let device = &context.device;
     let tracked = device.clone().autodiff();
     let dense = initialise(&tracked, seed.stream("weights"), || init(&tracked))?;
-    let dense_macs = dense.macs(&Ranks::Full);
+    let dense_macs = dense.macs(&Ranks::Full) as f64;
     let (network, config) = match arm.kind {
         Kind::Dense => (dense, study.config.clone().with_lambda(0.0)),
         Kind::Factored(lambda) => (dense.decompose()?, study.config.clone().with_lambda(lambda)),
     };
+    let first_macs = network.macs(&Ranks::Full) as f64;
     let mut sampler = Sampler::shuffled(study.train.len(), study.batch, seed.stream("batches"))?;
     let epoch = sampler.steps_per_epoch();
     let batch = |step: usize, device: &Device| {
@@ -161,6 +172,7 @@ fn one<N: Network>(
             let left: usize = network.ranks().iter().sum();
             Ok(Metrics::new()
                 .with("ranks", left as f64)
+                .with("macs", network.macs(&Ranks::Full) as f64)
                 .with("numbers", network.numbers() as f64))
         });
     if study.falling {
@@ -195,25 +207,79 @@ fn one<N: Network>(
     });
     let budgets = BUDGETS.iter().filter_map(|share| {
         // Less than a rank in every layer is refused.
-        let ranks = factored.fit((dense_macs as f64 * share) as usize).ok()?;
+        let ranks = factored.fit((dense_macs * share) as usize).ok()?;
         Some(point(study, &factored, &ranks, *share, device))
     });
-    let shrinking = run.history()?.into_iter().filter_map(|record| {
-        let ranks = record.metrics.get("ranks")?;
-        (record.split == Split::Evaluation).then_some((record.step as f64 / epoch as f64, ranks))
-    });
+    let history = run.history()?;
+    let ends = |metric: &'static str| {
+        let ends = history.iter();
+        let ends = ends.filter(|record| record.split == Split::Evaluation);
+        ends.filter_map(move |record| {
+            let value = record.metrics.get(metric)?;
+            Some((record.step as f64 / epoch as f64, value))
+        })
+    };
+    // What an epoch ends with is what the next one costs.
+    let begun = ends("macs").map(|(_, macs)| macs);
+    let costs: Vec<f64> = std::iter::once(first_macs)
+        .chain(begun)
+        .take(study.epochs)
+        .collect();
+    let points = points.collect::<Result<_>>()?;
+    let budgets = budgets.collect::<Result<_>>()?;
+    let whole = point(study, &trained, &Ranks::Full, 1.0, device)?;
+    let at_most = match arm.kind {
+        Kind::Factored(_) => None,
+        Kind::Dense => {
+            let (study, device, factored) = (study.clone(), device.clone(), factored.copy());
+            Some(
+                Box::new(move |numbers| best_at_most(&study, &factored, numbers, &device))
+                    as Cutter,
+            )
+        }
+    };
     Ok(Outcome {
         arm: *arm,
-        points: points.collect::<Result<_>>()?,
-        fitted: budgets.collect::<Result<_>>()?,
-        whole: point(study, &trained, &Ranks::Full, 1.0, device)?,
+        points,
+        fitted: budgets,
+        whole,
         ranks: trained
             .layers()
             .into_iter()
             .map(|(name, layer)| (name, layer.rank(), layer.width()))
             .collect(),
-        shrinking: shrinking.collect(),
+        shrinking: ends("ranks").collect(),
+        cost: costs.iter().sum::<f64>() / costs.len().max(1) as f64 / dense_macs,
+        at_most,
     })
+}
+
+/// The more accurate of two truncations that store at most `numbers`: with the same share of the
+/// ranks in all layers, and by importance.
+fn best_at_most<N: Network>(
+    study: &Study,
+    network: &N,
+    numbers: usize,
+    device: &Device,
+) -> Result<Point> {
+    let shares = (1..=100).rev().map(|percent| f64::from(percent) / 100.0);
+    let shares = shares.map(|share| network.share(share));
+    let mut cuts = vec![network.fit_numbers(numbers)?];
+    for ranks in shares {
+        let ranks = ranks?;
+        if network.numbers_at(&ranks) <= numbers {
+            cuts.push(ranks);
+            break;
+        }
+    }
+    let points = cuts
+        .iter()
+        .map(|ranks| point(study, network, ranks, 1.0, device));
+    let points: Vec<Point> = points.collect::<Result<_>>()?;
+    let best = points
+        .into_iter()
+        .max_by(|a, b| a.accuracy.total_cmp(&b.accuracy));
+    best.ok_or_else(|| Error::other("cutting a network", "there is no truncation"))
 }
 
 /// The network of those ranks.
@@ -225,11 +291,16 @@ fn point<N: Network>(
     device: &Device,
 ) -> Result<Point> {
     let small = network.extract(ranks, true).valid();
-    let (train, test) = (study.train.still(), study.test.still());
+    let (train, test) = (&study.train, study.test.still());
     if study.estimation > 0 {
-        let indices: Vec<usize> = (0..train.len().min(study.estimation)).collect();
-        let batches = indices.chunks(EVALUATION_BATCH);
-        let batches = batches.map(|chunk| train.images(chunk, Seed(0), device));
+        // Batches as in training: shuffled, moved, mirrored.
+        let seed = Seed(0).stream("estimation");
+        let mut sampler = Sampler::shuffled(train.len(), study.batch, seed)?;
+        let steps = study.estimation.min(train.len()).div_ceil(study.batch);
+        let batches = (0..steps).map(|step| {
+            let draw = seed.stream("augmentation").at(step as u64);
+            train.images(&sampler.indices(step), draw, device)
+        });
         small.estimate(batches, &Ranks::Full)?;
     }
     Ok(Point {

@@ -20,7 +20,9 @@ pub(super) fn report(
         Scale::Small => {
             "Both networks have the same sizes but for the attention of the first blocks, and see \
              the same images in the same order for the same number of steps. The paper trains on \
-             parts of ImageNet; here they are parts of Fashion-MNIST."
+             parts of ImageNet; here they are parts of Fashion-MNIST. The experiment was designed for a \
+             width of 64 and batches of at least 64; to end within ten minutes on two cores it has a \
+             width of 48, batches of 32 and 5 000 of the 10 000 test images, every class at its share."
         }
         Scale::Paper => "ConViT-Ti and its plain twin under the published recipe.",
     });

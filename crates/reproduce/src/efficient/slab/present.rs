@@ -24,9 +24,15 @@ pub(super) fn report(
         Scale::Small => {
             "The same small DeiT with different norms and attentions, under the same recipe on \
              Fashion-MNIST. PRepBN fades from layer normalisation to RepBN over the first 60 % of \
-             the steps; its statistics are re-estimated afterwards."
+             the steps. The statistics of every batch normalisation are re-estimated afterwards, in one \
+             pass over 5 000 training images. The experiment was designed for a width of 64 and \
+             batches of 128; to end within ten minutes on two cores it has a width of 48 and batches \
+             of 32, and the card's ten passes of estimation are one. All 10 000 test images count."
         }
-        Scale::Paper => "DeiT-T and SLAB-DeiT-T under the published recipe.",
+        Scale::Paper => {
+            "DeiT-T, with a class token, and SLAB-DeiT-T under the published recipe. The best of ten \
+             passes of estimation counts, chosen by the validation images as in the official code."
+        }
     });
     report.table(accuracies(experiment, results))?;
     report.table(latencies(results))?;
@@ -41,7 +47,7 @@ pub(super) fn report(
 }
 
 fn settings(report: &mut Report, context: &Context, experiment: &Experiment) {
-    let config = &experiment.config;
+    let config = &experiment.linear;
     report
         .setting("device", format!("{:?}", context.device))
         .setting("seeds", experiment.seeds)
@@ -112,7 +118,7 @@ fn accuracies(experiment: &Experiment, results: &Results) -> Table {
 fn latencies(results: &Results) -> Table {
     let times = &results.times;
     let [layer, folded, linear] = times.trained;
-    let [softmax, fine] = times.many;
+    let [normed, softmax, fine] = times.many;
     let row = |seconds: f64, base: f64| {
         [
             Cell::fixed(1e3 * seconds, 2),
@@ -141,10 +147,11 @@ fn latencies(results: &Results) -> Table {
     }
     let many = times.images[1];
     for (name, seconds) in [
+        ("layer norm, softmax", normed),
         ("folded, softmax", softmax),
         ("folded, linear attention", fine),
     ] {
-        let [time, ratio] = row(seconds, softmax);
+        let [time, ratio] = row(seconds, normed);
         table.push([
             Cell::from(name),
             Cell::from("784"),
@@ -185,11 +192,14 @@ fn verdicts(report: &mut Report, results: &Results) -> Result<()> {
         "latency",
         Verdict::decided(
             ratio < 1.0,
-            format!("folded in {ratio:.2} of the time of layer norm"),
+            format!(
+                "folded in {ratio:.2} of the time of layer norm, with 784 tokens in {:.2}",
+                times.many[1] / times.many[0]
+            ),
             "the folded network is faster than the one with layer norm",
         ),
     )?;
-    let ratio = times.many[1] / times.many[0];
+    let ratio = times.many[2] / times.many[1];
     report.verdict(
         "linear-attention",
         Verdict::decided(

@@ -17,8 +17,8 @@ pub(super) struct Times {
     /// The network with layer normalisation, the folded one, and the folded one with linear
     /// attention.
     pub trained: [f64; 3],
-    /// One image per patch of a pixel, 784 tokens: folded with softmax, and with linear attention.
-    pub many: [f64; 2],
+    /// The same three of a patch for each pixel, 784 tokens, with new weights.
+    pub many: [f64; 3],
     /// Images of a pass.
     pub images: [usize; 2],
 }
@@ -41,21 +41,22 @@ pub(super) fn measure(
         trained(PROGRESSIVE)?.fold()?,
         trained(LINEAR)?.fold()?,
     ];
-    let few = time(&networks, IMAGES, &experiment.config, device)?;
+    let few = time(&networks, IMAGES, &experiment.linear, device)?;
 
     // A patch of a pixel: as many tokens as pixels.
-    let side = experiment.config.image.min(28);
-    let fine = |attention: AttentionKind| -> Result<SlabDeit> {
-        let mut config = experiment.config.clone().with_attention(attention);
-        (config.image, config.patch) = (side, 1);
-        config.norm.kind = NormKind::RepBatch;
-        initialise(device, Seed(0), || config.init(device))?.fold()
+    let side = experiment.linear.image.min(28);
+    let mut config = experiment.linear.clone();
+    (config.image, config.patch) = (side, 1);
+    let fine = |kind: NormKind, attention: AttentionKind| -> Result<SlabDeit> {
+        let mut config = config.clone().with_attention(attention);
+        config.norm.kind = kind;
+        initialise(device, Seed(0), || config.init(device))
     };
-    let networks = [fine(AttentionKind::Softmax)?, fine(AttentionKind::Linear)?];
-    let config = DeitConfig {
-        image: side,
-        ..experiment.config.clone()
-    };
+    let networks = [
+        fine(NormKind::Layer, AttentionKind::Softmax)?,
+        fine(NormKind::RepBatch, AttentionKind::Softmax)?.fold()?,
+        fine(NormKind::RepBatch, AttentionKind::Linear)?.fold()?,
+    ];
     let many = time(&networks, 2, &config, device)?;
     Ok(Times {
         trained: few,
