@@ -1,5 +1,6 @@
 //! Multi-head attention whose four projections are products of two factors.
 
+use super::dropout::Dropout;
 use super::layer::LodLinear;
 use burn::module::Module;
 use burn::tensor::{Bool, Device, Tensor, activation};
@@ -83,6 +84,19 @@ impl LodAttention {
         blocked: Option<Tensor<2, Bool>>,
         ranks: Option<ProjectionRanks>,
     ) -> (Tensor<3>, Tensor<3>) {
+        self.forward_padded(queries, keys, [blocked, None], ranks, &mut Dropout::none())
+    }
+
+    /// [`forward`](Self::forward) where some keys are padding: the second of the masks, `[batch,
+    /// keys]`, is true for them. `drop` takes weights out.
+    pub(crate) fn forward_padded(
+        &self,
+        queries: Tensor<3>,
+        keys: Tensor<3>,
+        [blocked, padding]: [Option<Tensor<2, Bool>>; 2],
+        ranks: Option<ProjectionRanks>,
+        drop: &mut Dropout,
+    ) -> (Tensor<3>, Tensor<3>) {
         let [q_rank, k_rank, v_rank, o_rank] = ranks.unwrap_or([usize::MAX; 4]);
         let [time, batch, dim] = queries.dims();
         let (heads, size) = (self.heads, dim / self.heads);
@@ -99,7 +113,12 @@ impl LodAttention {
             let blocked = blocked.unsqueeze::<4>().expand(dims);
             scores = scores.mask_fill(blocked, f32::NEG_INFINITY);
         }
-        let map = activation::softmax(scores, 3);
+        if let Some(padding) = padding {
+            let dims = scores.dims();
+            let padding = padding.unsqueeze_dims::<4>(&[1, 2]).expand(dims);
+            scores = scores.mask_fill(padding, f32::NEG_INFINITY);
+        }
+        let map = drop.apply(activation::softmax(scores, 3));
         let [_, _, _, count] = map.dims();
         let mixed = map
             .clone()

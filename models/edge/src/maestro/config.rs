@@ -217,6 +217,9 @@ pub struct TransformerConfig {
     /// The ε of all layer norms.
     #[config(default = 1e-5)]
     pub epsilon: f64,
+    /// The share of the numbers that training drops.
+    #[config(default = 0.1)]
+    pub dropout: f64,
 }
 
 impl TransformerConfig {
@@ -242,6 +245,57 @@ impl TransformerConfig {
         if !(self.epsilon.is_finite() && self.epsilon > 0.0) {
             let rule = "must be finite and above 0";
             return Err(Error::config(Self::NAME, "epsilon", self.epsilon, rule));
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            let rule = "must be at least 0 and below 1";
+            return Err(Error::config(Self::NAME, "dropout", self.dropout, rule));
+        }
+        Ok(())
+    }
+}
+
+/// A transformer that translates: words in, scores of words out.
+#[derive(Config, Debug, PartialEq)]
+pub struct TranslatorConfig {
+    /// Words of the source and of the target language, padding among them.
+    pub words: [usize; 2],
+    /// Encoder and decoder.
+    #[config(default = "TransformerConfig::new()")]
+    pub transformer: TransformerConfig,
+    /// The number of the word that fills sentences up, in both languages.
+    #[config(default = 0)]
+    pub padding: usize,
+}
+
+impl TranslatorConfig {
+    /// Refuses what [`TransformerConfig::validate`] does, fewer than two words, and padding that is no
+    /// word.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the field, its value and the rule.
+    pub fn validate(&self) -> Result<()> {
+        const NAME: &str = "TranslatorConfig";
+        self.transformer.validate()?;
+        if !self.transformer.dim.is_multiple_of(2) {
+            let (dim, rule) = (
+                self.transformer.dim,
+                "must be even, a sine and a cosine each",
+            );
+            return Err(Error::config(NAME, "transformer.dim", dim, rule));
+        }
+        let [sources, targets] = self.words;
+        let fewest = sources.min(targets);
+        if fewest < 2 {
+            return Err(Error::config(
+                NAME,
+                "words",
+                self.words,
+                "must be at least 2",
+            ));
+        }
+        if self.padding >= fewest {
+            let rule = format!("must be below the words of both languages, {fewest}");
+            return Err(Error::config(NAME, "padding", self.padding, rule));
         }
         Ok(())
     }
@@ -278,9 +332,12 @@ pub struct MaestroConfig {
     /// Momentum of the gradients.
     #[config(default = 0.9)]
     pub momentum: f64,
-    /// Weight decay of all parameters.
+    /// Weight decay of all parameters, or of all but vectors.
     #[config(default = 1e-4)]
     pub weight_decay: f64,
+    /// Whether biases, gains and offsets decay too, as in the official runs on small images.
+    #[config(default = true)]
+    pub decay_vectors: bool,
     /// Weight λ of the group lasso, which is a sum over all ranks of all layers.
     #[config(default = 1e-6)]
     pub lambda: f64,
@@ -297,6 +354,13 @@ pub struct MaestroConfig {
     /// Which ranks a step truncates.
     #[config(default = "Sampling::PerLayer")]
     pub sampling: Sampling,
+    /// Epochs at the start in which the network is dense and trained as usual; then its layers become
+    /// factors.
+    #[config(default = 0)]
+    pub full_epochs: usize,
+    /// The layers that stay dense then.
+    #[config(default = "Skip::new()")]
+    pub skip: Skip,
 }
 
 impl MaestroConfig {
@@ -305,6 +369,40 @@ impl MaestroConfig {
     /// The published settings for CIFAR-10: a rate of 0.1, and λ = 16·10⁻⁶.
     pub fn cifar() -> Self {
         Self::new().with_rate(0.1).with_lambda(16e-6)
+    }
+
+    /// The published settings for ImageNet's ResNet-50: a rate of 0.1, one epoch at full rank, then
+    /// factors in all but the first 43 layers and the last one, no decay of vectors. The batch is
+    /// [`IMAGENET_BATCH`](Self::IMAGENET_BATCH), the run has
+    /// [`IMAGENET_EPOCHS`](Self::IMAGENET_EPOCHS), and the rate falls as
+    /// [`falling_at`](Self::falling_at) says for
+    /// [`IMAGENET_MILESTONES`](Self::IMAGENET_MILESTONES).
+    pub fn imagenet() -> Self {
+        Self::new()
+            .with_rate(0.1)
+            .with_decay_vectors(false)
+            .with_full_epochs(1)
+            .with_skip(Skip::new().with_first(43).with_last(true))
+    }
+
+    /// Images per update on ImageNet.
+    pub const IMAGENET_BATCH: usize = 256;
+    /// Epochs of the run on ImageNet.
+    pub const IMAGENET_EPOCHS: usize = 90;
+    /// The epochs after which the rate falls on ImageNet.
+    pub const IMAGENET_MILESTONES: [usize; 3] = [30, 60, 80];
+
+    /// The rate over a run whose epochs have `steps_per_epoch`: a tenth after each of the epochs
+    /// `milestones`, ascending.
+    pub fn falling_at(&self, milestones: &[usize], steps_per_epoch: usize) -> Schedule {
+        let steps = milestones.iter().map(|epochs| epochs * steps_per_epoch);
+        Schedule {
+            decay: Decay::Steps {
+                milestones: steps.collect(),
+                factor: 0.1,
+            },
+            ..Schedule::constant(self.rate)
+        }
     }
 
     /// The rate over a run of `steps`: a tenth after half of them, a hundredth after three quarters,

@@ -183,32 +183,23 @@ impl Factors {
             .map_err(|error| Error::other("reading importances", error))
     }
 
-    /// The ranks that are left whose importance is not below `threshold`; `name` is the layer's. None
-    /// for a dense map.
+    /// The ranks that are left whose importance is not below `threshold`. None for a dense map.
     ///
     /// # Errors
-    /// [`Error::Input`] if a factored map would keep none.
-    pub(crate) fn above(
-        &self,
-        threshold: f64,
-        hierarchical: bool,
-        name: &str,
-    ) -> Result<Vec<usize>> {
+    /// If the factors cannot be read.
+    pub(crate) fn above(&self, threshold: f64, hierarchical: bool) -> Result<Vec<usize>> {
         let importances = self.importances(hierarchical)?;
         let important = |rank: &usize| {
             importances
                 .get(*rank)
                 .is_some_and(|value| *value >= threshold)
         };
-        let left: Vec<usize> = self.survivors.iter().copied().filter(important).collect();
-        if left.is_empty() && self.is_factored() {
-            let rule = format!(
-                "must leave a rank: all {} of layer `{name}` are below it",
-                self.rank()
-            );
-            return Err(Error::input("the importance threshold", threshold, rule));
-        }
-        Ok(left)
+        Ok(self.survivors.iter().copied().filter(important).collect())
+    }
+
+    /// Whether it is factored and has no rank left, so that its bias alone is.
+    pub fn is_bare(&self) -> bool {
+        self.is_factored() && self.survivors.is_empty()
     }
 
     /// Factors of full rank in place of a dense map, each drawn as a dense map is; the bias stays.
@@ -263,9 +254,10 @@ impl Factors {
     }
 
     /// Deletes what is masked and all but the first `count` ranks that are left, at least one, and
-    /// multiplies the factors where that makes them smaller, if asked to.
+    /// multiplies the factors where that makes them smaller, if asked to. Where no rank is left, one
+    /// of zeros stands for it, so that files have something to hold.
     pub(crate) fn extract(&mut self, count: usize, merge: bool) {
-        let Some((u, v)) = self.first(count.max(1)) else {
+        let Some((u, v)) = self.first(count.max(1)).or_else(|| self.nothing()) else {
             return;
         };
         let rank = u.dims()[1];
@@ -278,6 +270,13 @@ impl Factors {
             return;
         }
         (self.u, self.v) = (Some(plain(u)), Some(plain(v)));
+    }
+
+    /// A rank of zeros, of a map that is factored.
+    fn nothing(&self) -> Option<(Tensor<2>, Tensor<2>)> {
+        let (device, [outputs, inputs]) = (self.u.as_ref()?.device(), self.dims());
+        let zeros = |shape: [usize; 2]| Tensor::zeros(shape, &device);
+        Some((zeros([outputs, 1]), zeros([1, inputs])))
     }
 
     /// Multiplies the factors of the first `count` ranks.
@@ -297,6 +296,18 @@ impl Factors {
             false => outputs * inputs,
         };
         map + self.bias.as_ref().map_or(0, |bias| bias.dims()[0])
+    }
+
+    /// Numbers that are stored with the first `count` ranks, at least one, as factors or as one map,
+    /// whichever is smaller.
+    pub fn numbers_at(&self, count: usize) -> usize {
+        let [outputs, inputs] = self.dims();
+        let bias = self.bias.as_ref().map_or(0, |bias| bias.dims()[0]);
+        let map = match self.is_factored() {
+            true => ((outputs + inputs) * count.min(self.rank()).max(1)).min(outputs * inputs),
+            false => outputs * inputs,
+        };
+        map + bias
     }
 
     /// Multiplications for one input of the map with its first `count` ranks.

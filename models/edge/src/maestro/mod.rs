@@ -44,12 +44,14 @@
 //! | [`LeNet`], [`Mlp`] | the small ones |
 //! | [`ResNet`], [`Vgg`] | with batch or group normalisation; [`Network::estimate`] renews its statistics |
 //! | [`LodTransformer`] | encoder and decoder of [`LodAttention`] and perceptrons |
+//! | [`LodTranslator`] | that, with words at both ends |
 //!
 //! Training is the paper's procedure, [`Training`]. Fractions of a rank, which the official code
 //! multiplies and rounds up, are one too high there for some ranks; here ranks are integers.
 
 mod attention;
 mod config;
+mod dropout;
 mod layer;
 mod model;
 mod network;
@@ -59,23 +61,25 @@ mod resnet;
 mod svd;
 mod training;
 mod transformer;
+mod translator;
 mod vgg;
 pub mod weights;
 
 pub use attention::{LodAttention, ProjectionRanks};
 pub use config::{
     LeNetConfig, MaestroConfig, MlpConfig, NormConfig, NormKind, ResNetConfig, Sampling, Skip,
-    TransformerConfig, VggConfig,
+    TransformerConfig, TranslatorConfig, VggConfig,
 };
 pub use layer::{ConvSizes, Factors, LodConv, LodLinear};
 pub use model::{LeNet, Mlp};
 pub use network::{Factored, Network, Ranks};
 pub use norm::{ChannelNorm, Mode};
-pub use objective::{Loss, draw_ranks, group_lasso, loss};
+pub use objective::{Labelled, Loss, Scored, Trainable, draw_ranks, group_lasso, loss, loss_of};
 pub use resnet::{NormedConv, ResNet, ResidualBlock};
 pub use svd::{Svd, svd};
-pub use training::{Labelled, Training, optimizer};
-pub use transformer::{LodDecoderLayer, LodEncoderLayer, LodPerceptron, LodTransformer};
+pub use training::{Training, descent, optimizer};
+pub use transformer::{LodDecoderLayer, LodEncoderLayer, LodPerceptron, LodTransformer, Masks};
+pub use translator::{LodTranslator, Pairs};
 pub use vgg::Vgg;
 
 use menagerie_core::{Claim, Figure, Gate, System};
@@ -111,32 +115,57 @@ pub const SYSTEM: System = System {
         Claim {
             id: "truncation",
             text: "A trained network stands truncation far better than the singular value decomposition of a dense one.",
-            figures: &[Figure {
-                name: "ResNet-18 at 4.08 of 11.2 million parameters, CIFAR-10 top-1, %",
-                value: 94.19,
-                verified: true,
-            }],
+            // The paper shows this as curves.
+            figures: &[],
             gate: Gate::Decided,
         },
         Claim {
             id: "shrinking",
             text: "The group lasso removes ranks during training without loss of accuracy.",
-            figures: &[Figure {
-                name: "ResNet-18 at 2.19 million parameters, CIFAR-10 top-1, %",
-                value: 93.97,
-                verified: true,
-            }],
+            figures: &[
+                Figure {
+                    name: "ResNet-18 shrunk to 4.08 of 11.2 million parameters, CIFAR-10 top-1, %",
+                    value: 94.19,
+                    verified: true,
+                },
+                Figure {
+                    name: "ResNet-18 shrunk to 2.19 million parameters, CIFAR-10 top-1, %",
+                    value: 93.97,
+                    verified: true,
+                },
+                Figure {
+                    name: "ResNet-18 without group lasso, CIFAR-10 top-1, %",
+                    value: 94.04,
+                    verified: true,
+                },
+            ],
             gate: Gate::Decided,
         },
         Claim {
             id: "footprint",
-            text: "At the same footprint a LeNet trained this way is more accurate than the truncated decomposition of a dense one.",
+            text: "At the same footprint a network trained this way is more accurate than the truncated decomposition of a dense one.",
             figures: &[],
             gate: Gate::Decided,
         },
         Claim {
+            id: "training-cost",
+            text: "Training is cheaper than the dense network's where the lasso shrinks ranks.",
+            figures: &[Figure {
+                name: "cost of training ResNet-18 without group lasso, relative",
+                value: 1.33,
+                verified: true,
+            }],
+            gate: Gate::Reported,
+        },
+        Claim {
+            id: "nesting",
+            text: "The ranks that a larger λ leaves are among those that a smaller one leaves.",
+            figures: &[],
+            gate: Gate::Reported,
+        },
+        Claim {
             id: "extracted",
-            text: "The extracted network is smaller and faster by the ratio of its ranks.",
+            text: "The extracted network takes fewer multiplications, in proportion to its ranks.",
             figures: &[],
             gate: Gate::Reported,
         },

@@ -110,24 +110,54 @@ pub trait Factored: Module {
             .collect()
     }
 
-    /// Masks every rank whose importance is below `threshold`: progressive shrinking.
+    /// Masks every rank whose importance is below `threshold`: progressive shrinking. A layer may
+    /// lose all of its ranks and is its bias alone then, as in the official code; see
+    /// [`bare`](Self::bare).
+    ///
+    /// # Errors
+    /// [`Error::Input`] for a threshold that is negative; the network is as it was then.
+    fn mask(&mut self, threshold: f64, hierarchical: bool) -> Result<()> {
+        if threshold.is_nan() || threshold < 0.0 {
+            let rule = "must not be negative";
+            return Err(Error::input("the importance threshold", threshold, rule));
+        }
+        let layers = self.layers();
+        let shrunk = layers
+            .iter()
+            .map(|(_, layer)| layer.above(threshold, hierarchical));
+        let shrunk: Vec<Vec<usize>> = shrunk.collect::<Result<_>>()?;
+        for (layer, survivors) in self.layers_mut().into_iter().zip(shrunk) {
+            layer.set_survivors(survivors)?;
+        }
+        Ok(())
+    }
+
+    /// [`mask`](Self::mask) with a threshold that somebody asked for.
     ///
     /// # Errors
     /// [`Error::Input`] for a threshold that is negative or leaves a layer without ranks; the network
     /// is as it was then.
     fn shrink(&mut self, threshold: f64, hierarchical: bool) -> Result<()> {
-        if threshold.is_nan() || threshold < 0.0 {
-            let rule = "must not be negative";
-            return Err(Error::input("the importance threshold", threshold, rule));
-        }
-        let mut shrunk = Vec::new();
         for (name, layer) in self.layers() {
-            shrunk.push(layer.above(threshold, hierarchical, &name)?);
+            let left = layer.above(threshold, hierarchical)?;
+            if left.is_empty() && layer.rank() > 0 {
+                let rule = format!(
+                    "must leave a rank: all {} of layer `{name}` are below it",
+                    layer.rank()
+                );
+                return Err(Error::input("the importance threshold", threshold, rule));
+            }
         }
-        for (layer, survivors) in self.layers_mut().into_iter().zip(shrunk) {
-            layer.set_survivors(survivors)?;
-        }
-        Ok(())
+        self.mask(threshold, hierarchical)
+    }
+
+    /// The names of the factored layers that have no rank left.
+    fn bare(&self) -> Vec<String> {
+        let layers = self.layers().into_iter();
+        layers
+            .filter(|(_, layer)| layer.is_bare())
+            .map(|(name, _)| name)
+            .collect()
     }
 
     /// The small network: masked ranks and those beyond `ranks` are deleted; with `merge` layers whose
@@ -163,7 +193,9 @@ pub trait Factored: Module {
                 let rule = format!("must be below {}", layers.len());
                 return Err(Error::input("a layer", at, rule));
             };
-            if layer.is_factored() && !(1..=layer.rank()).contains(&rank) {
+            // A layer without ranks keeps none.
+            let least = layer.rank().min(1);
+            if layer.is_factored() && !(least..=layer.rank()).contains(&rank) {
                 let rule = format!("must lie between 1 and {}", layer.rank());
                 return Err(Error::input(
                     format!("the rank of layer `{name}`"),
@@ -189,6 +221,28 @@ pub trait Factored: Module {
         let layers = self.layers();
         let maps: usize = layers.iter().map(|(_, layer)| layer.numbers()).sum();
         maps + self.others()
+    }
+
+    /// Numbers that [`extract`](Self::extract) with merging stores at `ranks`.
+    fn numbers_at(&self, ranks: &Ranks) -> usize {
+        let layers = self.layers();
+        let maps = layers.iter().enumerate();
+        let maps: usize = maps
+            .map(|(at, (_, layer))| layer.numbers_at(ranks.of(at)))
+            .sum();
+        maps + self.others()
+    }
+
+    /// The ranks that a budget of stored numbers leaves: the least important rank goes first, by its
+    /// importance for each number, until [`numbers_at`](Self::numbers_at) fits.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if one rank in every layer is more than the budget.
+    fn fit_numbers(&self, budget: usize) -> Result<Ranks> {
+        let once = vec![1; self.layers().len()];
+        fit(self, "numbers", budget, &once, |ranks| {
+            self.numbers_at(ranks)
+        })
     }
 
     /// The ranks of every layer for a share of those that are left, rounded up.
@@ -258,31 +312,43 @@ pub trait Network: Factored {
     /// # Errors
     /// [`Error::Input`] if one rank in every layer is more than the budget.
     fn fit(&self, budget: usize) -> Result<Ranks> {
-        let importances = self.importances(false)?;
-        let times = self.applications();
-        let layers = self.layers();
-        let mut ranks = self.ranks();
-        loop {
-            let wanted = Ranks::Each(ranks.clone());
-            if self.macs(&wanted) <= budget {
-                return Ok(wanted);
-            }
-            let last = layers.iter().enumerate().filter_map(|(at, (_, layer))| {
-                let rank = ranks.get(at).copied().filter(|rank| *rank > 1)?;
-                let stored = *layer.survivors().get(rank - 1)?;
-                let [outputs, inputs] = layer.dims();
-                let cost = (outputs + inputs) * times.get(at)?;
-                let importance = importances.get(at)?.get(stored)?;
-                Some((at, importance / cost as f64))
-            });
-            let Some((least, _)) = last.min_by(|a, b| a.1.total_cmp(&b.1)) else {
-                let rule = format!(
-                    "must be at least {}, one rank in every layer",
-                    self.macs(&wanted)
-                );
-                return Err(Error::input("the budget of multiplications", budget, rule));
-            };
-            ranks[least] -= 1;
+        let spent = |ranks: &Ranks| self.macs(ranks);
+        fit(self, "multiplications", budget, &self.applications(), spent)
+    }
+}
+
+/// The ranks that leave at most `budget` of what `spent` counts; a rank of a layer costs as much as
+/// its numbers, `times` over.
+fn fit<N: Factored>(
+    network: &N,
+    what: &str,
+    budget: usize,
+    times: &[usize],
+    spent: impl Fn(&Ranks) -> usize,
+) -> Result<Ranks> {
+    let importances = network.importances(false)?;
+    let layers = network.layers();
+    let mut ranks = network.ranks();
+    loop {
+        let wanted = Ranks::Each(ranks.clone());
+        if spent(&wanted) <= budget {
+            return Ok(wanted);
         }
+        let last = layers.iter().enumerate().filter_map(|(at, (_, layer))| {
+            let rank = ranks.get(at).copied().filter(|rank| *rank > 1)?;
+            let stored = *layer.survivors().get(rank - 1)?;
+            let [outputs, inputs] = layer.dims();
+            let cost = (outputs + inputs) * times.get(at)?;
+            let importance = importances.get(at)?.get(stored)?;
+            Some((at, importance / cost as f64))
+        });
+        let Some((least, _)) = last.min_by(|a, b| a.1.total_cmp(&b.1)) else {
+            let rule = format!(
+                "must be at least {}, one rank in every layer",
+                spent(&wanted)
+            );
+            return Err(Error::input(format!("the budget of {what}"), budget, rule));
+        };
+        ranks[least] -= 1;
     }
 }

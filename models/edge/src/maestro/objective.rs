@@ -3,9 +3,11 @@
 use super::config::{MaestroConfig, Sampling};
 use super::network::{Factored, Network, Ranks};
 use super::norm::Mode;
-use burn::tensor::{Int, Tensor, activation::softmax};
+use burn::tensor::{
+    Int, Tensor,
+    activation::{log_softmax, softmax},
+};
 use menagerie_core::{Result, Seed};
-use menagerie_nn::classification::soft_cross_entropy;
 use menagerie_nn::transformer::cross_entropy;
 use rand::{RngExt, seq::SliceRandom};
 
@@ -37,6 +39,54 @@ pub fn group_lasso(network: &impl Factored, hierarchical: bool) -> Option<Tensor
     terms.reduce(|sum, term| sum + term)
 }
 
+/// What a pass made of a batch.
+#[derive(Clone, Debug)]
+pub struct Scored {
+    /// `[rows, classes]`.
+    pub logits: Tensor<2>,
+    /// `[rows]`.
+    pub labels: Tensor<1, Int>,
+    /// How much each row counts, `[rows]`; all of them the same where there is none.
+    pub weights: Option<Tensor<1>>,
+}
+
+impl Scored {
+    /// The mean of a number for each row, `[1]`.
+    fn mean(&self, rows: Tensor<1>) -> Tensor<1> {
+        match &self.weights {
+            None => rows.mean(),
+            Some(weights) => (rows * weights.clone()).sum() / weights.clone().sum(),
+        }
+    }
+}
+
+/// A network that [`Training`](super::Training) can train.
+pub trait Trainable: Factored {
+    /// What a step learns from.
+    type Batch: Clone;
+
+    /// A pass in training at the ranks of a step, which draws from `seed`.
+    ///
+    /// # Errors
+    /// [`menagerie_core::Error::Input`] if the batch does not fit.
+    fn scored(&self, batch: &Self::Batch, ranks: &Ranks, seed: Seed) -> Result<Scored>;
+}
+
+/// Images `[batch, channels, height, width]` with their classes `[batch]`.
+pub type Labelled = (Tensor<4>, Tensor<1, Int>);
+
+impl<N: Network> Trainable for N {
+    type Batch = Labelled;
+
+    fn scored(&self, (images, labels): &Labelled, ranks: &Ranks, _: Seed) -> Result<Scored> {
+        Ok(Scored {
+            logits: self.run(images.clone(), ranks, Mode::Train)?,
+            labels: labels.clone(),
+            weights: None,
+        })
+    }
+}
+
 /// The objective of images `[batch, channels, height, width]` with labels `[batch]` at the ranks of a
 /// step.
 ///
@@ -52,18 +102,40 @@ pub fn loss(
     labels: Tensor<1, Int>,
     ranks: &Ranks,
 ) -> Result<Loss> {
-    let partial_logits = network.run(images.clone(), ranks, Mode::Train)?;
+    loss_of(network, config, &(images, labels), ranks, Seed(0))
+}
+
+/// The objective of any batch at the ranks of a step, whose passes draw from `seed`.
+///
+/// # Errors
+/// What [`Trainable::scored`] reports.
+///
+/// # Panics
+/// If a label is no class.
+pub fn loss_of<N: Trainable>(
+    network: &N,
+    config: &MaestroConfig,
+    batch: &N::Batch,
+    ranks: &Ranks,
+    seed: Seed,
+) -> Result<Loss> {
+    let cut = network.scored(batch, ranks, seed.stream("cut"))?;
     let (partial, full, full_logits) = match config.full_pass {
         false => {
-            let partial = cross_entropy(partial_logits.clone(), labels).mean();
-            (partial, None, None)
+            let rows = cross_entropy(cut.logits.clone(), cut.labels.clone());
+            (cut.mean(rows), None, None)
         }
         true => {
-            let whole = network.run(images, &Ranks::Full, Mode::Train)?;
-            let taught = softmax(whole.clone(), 1).detach();
-            let partial = soft_cross_entropy(partial_logits.clone(), taught);
-            let full = cross_entropy(whole.clone(), labels).mean();
-            (partial, Some(full), Some(whole))
+            let whole = network.scored(batch, &Ranks::Full, seed.stream("whole"))?;
+            let taught = softmax(whole.logits.clone(), 1).detach();
+            let rows = -(taught * log_softmax(cut.logits.clone(), 1)).sum_dim(1);
+            let full = cross_entropy(whole.logits.clone(), whole.labels.clone());
+            let full = whole.mean(full);
+            (
+                cut.mean(rows.squeeze_dim(1)),
+                Some(full),
+                Some(whole.logits),
+            )
         }
     };
     let lasso = group_lasso(network, config.hierarchical);
@@ -77,7 +149,7 @@ pub fn loss(
         partial,
         full,
         lasso,
-        partial_logits,
+        partial_logits: cut.logits,
         full_logits,
     })
 }

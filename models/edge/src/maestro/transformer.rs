@@ -1,15 +1,16 @@
 //! A transformer of encoder and decoder whose projections and perceptrons are products of factors.
 //!
-//! Tokens come embedded, as `[time, batch, dim]`. The official layers have dropout of 0.1 besides;
-//! these have none, as in its evaluation.
+//! Tokens come embedded, as `[time, batch, dim]`; a [`LodTranslator`](super::LodTranslator) embeds
+//! them.
 
 use super::attention::LodAttention;
 use super::config::TransformerConfig;
+use super::dropout::Dropout;
 use super::layer::{Factors, LodLinear};
 use super::network::{Factored, Ranks};
 use burn::module::Module;
 use burn::tensor::{Bool, Device, Tensor, activation::relu};
-use menagerie_core::{Error, Result};
+use menagerie_core::{Error, Result, Seed};
 use menagerie_nn::vit::LayerNorm;
 
 /// Two linear layers with a ReLU between them.
@@ -22,9 +23,9 @@ pub struct LodPerceptron {
 }
 
 impl LodPerceptron {
-    fn forward(&self, x: Tensor<3>, [first, second]: [usize; 2]) -> Tensor<3> {
-        self.linear2
-            .forward(relu(self.linear1.forward(x, first)), second)
+    fn forward(&self, x: Tensor<3>, [first, second]: [usize; 2], drop: &mut Dropout) -> Tensor<3> {
+        let hidden = drop.apply(relu(self.linear1.forward(x, first)));
+        self.linear2.forward(hidden, second)
     }
 }
 
@@ -80,20 +81,35 @@ fn take<const N: usize>(next: &mut impl FnMut() -> usize) -> [usize; N] {
     std::array::from_fn(|_| next())
 }
 
+/// What tokens must not look at.
+#[derive(Clone, Debug, Default)]
+pub struct Masks {
+    /// `[time, time]`, true where a target must not look at another.
+    pub blocked: Option<Tensor<2, Bool>>,
+    /// `[batch, time']`, true where a source is padding.
+    pub sources: Option<Tensor<2, Bool>>,
+    /// `[batch, time]`, true where a target is padding.
+    pub targets: Option<Tensor<2, Bool>>,
+}
+
 impl LodEncoderLayer {
     fn forward(
         &self,
         x: Tensor<3>,
-        blocked: Option<Tensor<2, Bool>>,
+        masks: &Masks,
         next: &mut impl FnMut() -> usize,
+        drop: &mut Dropout,
     ) -> Tensor<3> {
         let x = residual(self.norm_first, &self.norm1, x, |x| {
-            self.self_attn
-                .forward(x.clone(), x, blocked, Some(take(next)))
-                .0
+            let masks = [None, masks.sources.clone()];
+            let ranks = Some(take(next));
+            let attention = &self.self_attn;
+            let (found, _) = attention.forward_padded(x.clone(), x, masks, ranks, drop);
+            drop.apply(found)
         });
         residual(self.norm_first, &self.norm2, x, |x| {
-            self.perceptron.forward(x, take(next))
+            let found = self.perceptron.forward(x, take(next), drop);
+            drop.apply(found)
         })
     }
 }
@@ -103,19 +119,27 @@ impl LodDecoderLayer {
         &self,
         x: Tensor<3>,
         memory: Tensor<3>,
-        blocked: Option<Tensor<2, Bool>>,
+        masks: &Masks,
         next: &mut impl FnMut() -> usize,
+        drop: &mut Dropout,
     ) -> Tensor<3> {
         let x = residual(self.norm_first, &self.norm1, x, |x| {
-            self.self_attn
-                .forward(x.clone(), x, blocked, Some(take(next)))
-                .0
+            let masks = [masks.blocked.clone(), masks.targets.clone()];
+            let ranks = Some(take(next));
+            let attention = &self.self_attn;
+            let (found, _) = attention.forward_padded(x.clone(), x, masks, ranks, drop);
+            drop.apply(found)
         });
         let x = residual(self.norm_first, &self.norm2, x, |x| {
-            self.cross_attn.forward(x, memory, None, Some(take(next))).0
+            let masks = [None, masks.sources.clone()];
+            let ranks = Some(take(next));
+            let attention = &self.cross_attn;
+            let (found, _) = attention.forward_padded(x, memory, masks, ranks, drop);
+            drop.apply(found)
         });
         residual(self.norm_first, &self.norm3, x, |x| {
-            self.perceptron.forward(x, take(next))
+            let found = self.perceptron.forward(x, take(next), drop);
+            drop.apply(found)
         })
     }
 }
@@ -191,7 +215,7 @@ impl LodTransformer {
 
     /// What the decoder makes of `targets [time, batch, dim]`, of the same shape, when the encoder
     /// reads `sources [time', batch, dim]`. `blocked [time, time]` is true where a target must not
-    /// look at another.
+    /// look at another. Nothing is dropped.
     ///
     /// # Errors
     /// [`Error::Input`] if the shapes do not fit the configuration or each other.
@@ -202,37 +226,81 @@ impl LodTransformer {
         blocked: Option<Tensor<2, Bool>>,
         ranks: &Ranks,
     ) -> Result<Tensor<3>> {
-        let [length, batch, dim] = sources.dims();
-        let [time, others, width] = targets.dims();
-        for (what, found) in [
-            ("sources", [length, batch, dim]),
-            ("targets", [time, others, width]),
-        ] {
-            if found[0] == 0 || found[1] != batch || batch == 0 || found[2] != self.config.dim {
-                let rule = format!("must be [time, {}, {}]", batch.max(1), self.config.dim);
-                return Err(Error::input(what, found, rule));
-            }
-        }
-        if let Some(blocked) = &blocked
-            && blocked.dims() != [time, time]
-        {
-            let rule = format!("must be [{time}, {time}]");
-            return Err(Error::input("the blocked pairs", blocked.dims(), rule));
-        }
+        let masks = Masks {
+            blocked,
+            ..Masks::default()
+        };
+        self.run_masked([sources, targets], &masks, ranks, None)
+    }
+
+    /// [`run`](Self::run) of sources and targets of which some are padding; in training, where there
+    /// is a seed, numbers are dropped at the configured rate.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if the shapes do not fit the configuration or each other.
+    pub fn run_masked(
+        &self,
+        [sources, targets]: [Tensor<3>; 2],
+        masks: &Masks,
+        ranks: &Ranks,
+        seed: Option<Seed>,
+    ) -> Result<Tensor<3>> {
+        self.check([sources.dims(), targets.dims()], masks)?;
+        let mut drop = seed.map_or(Dropout::none(), |seed| {
+            Dropout::new(self.config.dropout, seed)
+        });
         let mut layer = 0;
         let mut next = || {
             layer += 1;
             ranks.of(layer - 1)
         };
-        let encoded = self
-            .encoder
-            .iter()
-            .fold(sources, |x, layer| layer.forward(x, None, &mut next));
-        let memory = self.encoder_norm.forward(encoded);
-        let decoded = self.decoder.iter().fold(targets, |x, layer| {
-            layer.forward(x, memory.clone(), blocked.clone(), &mut next)
-        });
+        let mut memory = sources;
+        for layer in &self.encoder {
+            memory = layer.forward(memory, masks, &mut next, &mut drop);
+        }
+        let memory = self.encoder_norm.forward(memory);
+        let mut decoded = targets;
+        for layer in &self.decoder {
+            decoded = layer.forward(decoded, memory.clone(), masks, &mut next, &mut drop);
+        }
         Ok(self.decoder_norm.forward(decoded))
+    }
+
+    fn check(&self, [sources, targets]: [[usize; 3]; 2], masks: &Masks) -> Result<()> {
+        let [length, batch, _] = sources;
+        let [time, ..] = targets;
+        for (what, found) in [("sources", sources), ("targets", targets)] {
+            if found[0] == 0 || found[1] != batch || batch == 0 || found[2] != self.config.dim {
+                let rule = format!("must be [time, {}, {}]", batch.max(1), self.config.dim);
+                return Err(Error::input(what, found, rule));
+            }
+        }
+        for (what, mask, wanted) in [
+            ("the blocked pairs", &masks.blocked, [time, time]),
+            ("the padding of sources", &masks.sources, [batch, length]),
+            ("the padding of targets", &masks.targets, [batch, time]),
+        ] {
+            if let Some(mask) = mask
+                && mask.dims() != wanted
+            {
+                let rule = format!("must be {wanted:?}");
+                return Err(Error::input(what, mask.dims(), rule));
+            }
+        }
+        Ok(())
+    }
+
+    /// How often each layer's map is applied to a pair of that many source and target tokens, in the
+    /// order of [`Factored::layers`].
+    pub(crate) fn applications(&self, [sources, targets]: [usize; 2]) -> Vec<usize> {
+        let encoder = self.encoder.iter().flat_map(|_| [sources; 6]);
+        // Keys and values of the attention to the encoder's tokens are of those.
+        let cross = [targets, sources, sources, targets];
+        let decoder = self.decoder.iter().flat_map(|_| {
+            let own = [targets; 4].into_iter();
+            own.chain(cross).chain([targets; 2])
+        });
+        encoder.chain(decoder).collect()
     }
 }
 

@@ -1,6 +1,8 @@
 //! maestro: counts, truncation, shrinking, extraction, sampling, ground truth, weights, refusals.
 
 mod deep;
+mod training;
+mod translator;
 
 use crate::{device, distance, images};
 use burn::module::{Module, Param};
