@@ -5,8 +5,12 @@
 //! heads' are those of the code for the later paper, of which no checkpoints were published.
 
 use super::config::UNetConfig;
-use super::heads::{AttentionHead, AttentionHeadConfig, HeadNorm, LinearHead, LinearHeadConfig};
+use super::heads::{
+    AttentionHead, AttentionHeadConfig, ConvHead, ConvHeadConfig, Head, HeadNorm, LinearHead,
+    LinearHeadConfig,
+};
 use super::unet::UNet;
+use burn::module::Module;
 use burn::tensor::Device;
 use menagerie_core::Result;
 use menagerie_hub::{HubOptions, KeyMap, Op, Source, StateDict};
@@ -71,6 +75,15 @@ fn layers(map: KeyMap, official: &str, module: &str) -> KeyMap {
 /// [`LinearHead`].
 pub fn linear_key_map() -> KeyMap {
     KeyMap::new().linear("fcs.{i}", "fcs.{i}")
+}
+
+/// Names of a [`ConvHead`] as PyTorch would have them; there are no official ones.
+pub fn conv_key_map() -> KeyMap {
+    let names = ["conv1", "norm1", "conv2", "norm2"];
+    let map = names
+        .iter()
+        .fold(KeyMap::new(), |map, name| map.affine(name, name));
+    map.linear("fc", "fc")
 }
 
 /// The official names of an attention head to the parameters of [`AttentionHead`].
@@ -154,7 +167,11 @@ pub fn load_from(
 /// # Errors
 /// If the file cannot be written.
 pub fn save(unet: &UNet, path: &Path) -> Result<()> {
-    let official = unet_key_map().to_official(&menagerie_hub::values(unet))?;
+    write(unet, &unet_key_map(), path)
+}
+
+fn write<M: Module>(module: &M, map: &KeyMap, path: &Path) -> Result<()> {
+    let official = map.to_official(&menagerie_hub::values(module))?;
     StateDict::from_tensors(path.display().to_string(), official).save_safetensors(path)
 }
 
@@ -178,4 +195,26 @@ pub fn load_attention(
 ) -> Result<AttentionHead> {
     let head = config.init(device)?;
     menagerie_hub::load(head, &StateDict::open(path)?, &attention_key_map(config))
+}
+
+/// Reads a convolutional head of `config`; its names are ours, as the head itself
+/// ([`conv_key_map`]).
+///
+/// # Errors
+/// As [`load`].
+pub fn load_conv(config: &ConvHeadConfig, path: &Path, device: &Device) -> Result<ConvHead> {
+    let head = config.init(device)?;
+    menagerie_hub::load(head, &StateDict::open(path)?, &conv_key_map())
+}
+
+/// Writes a head under the names by which it is read again, as `.safetensors`, whole or not at all.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn save_head(head: &Head, path: &Path) -> Result<()> {
+    match head {
+        Head::Linear(head) => write(head, &linear_key_map(), path),
+        Head::Conv(head) => write(head, &conv_key_map(), path),
+        Head::Attention(head) => write(head, &attention_key_map(head.config()), path),
+    }
 }

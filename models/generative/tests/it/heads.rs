@@ -182,6 +182,42 @@ fn weights_of_heads_load_by_their_official_names() {
 }
 
 #[test]
+fn every_head_comes_back_from_where_it_was_saved() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("head.safetensors");
+    let device = device();
+    let linear = LinearHeadConfig::new(4, 2, 3).with_hidden(vec![5]);
+    let conv = ConvHeadConfig::new(4, [8, 16], 3);
+    let head = linear.init(&device).unwrap();
+    weights::save_head(&Head::Linear(head.clone()), &path).unwrap();
+    let back = weights::load_linear(&linear, &path, &device).unwrap();
+    assert_eq!(menagerie_hub::values(&back), menagerie_hub::values(&head));
+
+    let head = conv.init(&device).unwrap();
+    weights::save_head(&Head::Conv(head.clone()), &path).unwrap();
+    let back = weights::load_conv(&conv, &path, &device).unwrap();
+    assert_eq!(menagerie_hub::values(&back), menagerie_hub::values(&head));
+    let stored = StateDict::open(&path).unwrap();
+    // Outputs first, as in PyTorch.
+    assert_eq!(stored.get("fc.weight").unwrap().shape().to_vec(), [3, 16]);
+    let other = ConvHeadConfig::new(4, [8, 24], 3);
+    let error = weights::load_conv(&other, &path, &device).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("does not fit ConvHead") && text.contains("`conv2.weight`"),
+        "{text}"
+    );
+
+    for norm in [HeadNorm::Layer, HeadNorm::Batch] {
+        let config = attention().with_norm(norm);
+        let head = config.init(&device).unwrap();
+        weights::save_head(&Head::Attention(head.clone()), &path).unwrap();
+        let back = weights::load_attention(&config, &path, &device).unwrap();
+        assert_eq!(menagerie_hub::values(&back), menagerie_hub::values(&head));
+    }
+}
+
+#[test]
 fn impossible_heads_are_refused() {
     let text = |error: menagerie_core::Error| error.to_string();
     assert_eq!(

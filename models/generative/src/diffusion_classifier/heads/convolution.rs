@@ -100,8 +100,8 @@ pub struct ConvHead {
 }
 
 impl ConvHead {
-    /// Class scores `[batch, classes]` of a map `[batch, channels, side, side]`. A map too small to be
-    /// halved is not pooled.
+    /// Class scores `[batch, classes]` of a map `[batch, channels, height, width]`. A map with an odd side,
+    /// before the first or the second pooling, is left at its size there.
     ///
     /// # Errors
     /// [`Error::Input`] if the map has another number of channels or is empty.
