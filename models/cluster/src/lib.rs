@@ -7,5 +7,6 @@
 //! | `stacked-geo` | [`stacked_geo`] | Nagar et al., *Remote sensing framework for geological mapping via stacked autoencoders and clustering*, Advances in Space Research 2024 |
 
 pub mod depict;
+mod fingerprint;
 pub mod prototype_net;
 pub mod stacked_geo;

@@ -8,6 +8,7 @@ use super::{
     targets::head_weight,
     training::{DepictTraining, assignments, embeddings},
 };
+use crate::fingerprint::Fingerprint;
 use burn::tensor::Device;
 use menagerie_core::{Result, Seed};
 use menagerie_nn::clustering::{KMeansConfig, Rows};
@@ -55,15 +56,28 @@ struct Setup<'a> {
     model: &'a DepictConfig,
     weights: LossWeights,
     training: &'a TrainingConfig,
-    images: usize,
+    data: &'a Data,
     seed: Seed,
+}
+
+/// Which data: another set of the same size is not this one.
+#[derive(Clone, Debug, Serialize)]
+struct Data {
+    count: usize,
+    images: Fingerprint,
+    /// Of the stages whose images for validation are drawn by them.
+    strata: Option<Fingerprint>,
+    /// The initial clusters, of the stage that learns them.
+    labels: Option<Fingerprint>,
 }
 
 impl Fit<'_> {
     /// All of it, for a network of `config` that is drawn from the seed.
     ///
     /// # Errors
-    /// If the network, the images and the stages do not fit each other; what a stage reports.
+    /// If the network, the images and the stages do not fit each other; what a stage reports. With
+    /// `resume`, [`Error::Format`](menagerie_core::Error::Format) if the folder holds a run of other
+    /// images, strata, labels, settings or seed.
     pub fn run(&self, config: &DepictConfig, device: &Device) -> Result<Clustering> {
         let autoencoder = self.autoencoder(config, device)?;
         let initial = self.initial_clusters(&autoencoder)?;
@@ -88,12 +102,15 @@ impl Fit<'_> {
         let division = self.division()?;
         let training =
             DepictTraining::autoencoder(&model, self.images, &division, self.training, self.seed)?;
+        let data = self.data(self.strata, None);
+        let weights = config.weights;
         self.stage(
             "autoencoder",
             training,
             config,
-            config.weights,
+            weights,
             self.training,
+            &data,
         )
     }
 
@@ -149,7 +166,9 @@ impl Fit<'_> {
             self.training,
             self.seed,
         )?;
-        self.stage("warm-up", training, &config, config.weights, self.training)
+        let data = self.data(self.strata, Some(labels));
+        let weights = config.weights;
+        self.stage("warm-up", training, &config, weights, self.training, &data)
     }
 
     /// The third stage in the folder `name`, with these weights and settings; several can start from
@@ -165,7 +184,8 @@ impl Fit<'_> {
         config: &TrainingConfig,
     ) -> Result<Depict> {
         let training = DepictTraining::joint(model, self.images, weights, config, self.seed)?;
-        self.stage(name, training, model.config(), weights, config)
+        let data = self.data(None, None);
+        self.stage(name, training, model.config(), weights, config, &data)
     }
 
     /// The cluster of each image.
@@ -184,6 +204,16 @@ impl Fit<'_> {
         draw_division(self.images.len(), share, self.strata, self.seed)
     }
 
+    /// Who the images are, and the labels that a stage depends on.
+    fn data(&self, strata: Option<&[usize]>, labels: Option<&[usize]>) -> Data {
+        Data {
+            count: self.images.len(),
+            images: Fingerprint::of(self.images.values()),
+            strata: strata.map(Fingerprint::of_labels),
+            labels: labels.map(Fingerprint::of_labels),
+        }
+    }
+
     fn stage(
         &self,
         name: &str,
@@ -191,13 +221,14 @@ impl Fit<'_> {
         model: &DepictConfig,
         weights: LossWeights,
         config: &TrainingConfig,
+        data: &Data,
     ) -> Result<Depict> {
         let setup = Setup {
             stage: name,
             model,
             weights,
             training: config,
-            images: self.images.len(),
+            data,
             seed: self.seed,
         };
         let run = Run::create(&self.folder.join(name), &setup, self.resume)?;

@@ -222,6 +222,63 @@ fn bars_are_clustered_and_a_finished_run_is_taken_as_it_is() {
     assert!(error.contains("already holds a run"), "{error}");
 }
 
+#[test]
+fn a_finished_run_of_other_data_is_not_taken_for_this_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (images, labels) = bars(60);
+    let mut pixels = images.values().to_vec();
+    pixels[5_000] = -pixels[5_000];
+    let others = Images::new(pixels, [1, 16, 16]).unwrap();
+    let training = TrainingConfig::short(1, 1, 1)
+        .with_batch(20)
+        .with_validation(0.2);
+    let progress = Progress::silent();
+    let first = Fit {
+        strata: Some(&labels),
+        resume: true,
+        ..fit(&images, &training, dir.path(), &progress)
+    };
+    let found = first.run(&small(), &device()).unwrap();
+    let refusal = |fit: Fit| fit.run(&small(), &device()).unwrap_err().to_string();
+    let starts = |text: &str, key: &str| {
+        let expected = format!("config.json: the run was started with {key} = ");
+        assert!(text.contains(&expected), "{text}");
+        let end = "resume with the same configuration or choose another folder";
+        assert!(text.ends_with(end), "{text}");
+    };
+    let other_images = Fit {
+        images: &others,
+        ..first
+    };
+    starts(&refusal(other_images), "data.images");
+    let mut moved = labels.clone();
+    moved.swap(0, 1);
+    let other_strata = Fit {
+        strata: Some(&moved),
+        ..first
+    };
+    starts(&refusal(other_strata), "data.strata");
+    starts(
+        &refusal(Fit {
+            strata: None,
+            ..first
+        }),
+        "data.strata",
+    );
+    // The warm-up learns the clusters that it is given.
+    let mut clusters = found.initial.clone();
+    let other = clusters.iter().position(|cluster| *cluster != clusters[0]);
+    clusters.swap(0, other.unwrap());
+    let error = first.warm_up(&found.autoencoder, &clusters).unwrap_err();
+    starts(&error.to_string(), "data.labels");
+    let error = other_images
+        .joint("joint", &found.model, small().weights, &training)
+        .unwrap_err();
+    starts(&error.to_string(), "data.images");
+    // The same data are the same run.
+    assert_eq!(first.run(&small(), &device()).unwrap().labels, found.labels);
+}
+
 /// A stage of `epochs` passes in `folder`, its targets and its parameters.
 fn stage(
     mut training: DepictTraining,
