@@ -138,6 +138,12 @@ pub const SYSTEM: System = System {
             gate: Gate::Decided,
         },
         Claim {
+            id: "joint-over-layer-wise",
+            text: "Training all layers jointly, with reconstruction at each, beats layer-wise pre-training and fine-tuning.",
+            figures: &[],
+            gate: Gate::Reported,
+        },
+        Claim {
             id: "best-accuracy",
             text: "Best or equal to JULE, and better than DEC and classic methods, on all data sets.",
             figures: &[

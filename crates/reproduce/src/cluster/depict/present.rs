@@ -314,6 +314,16 @@ fn verdicts(report: &mut Report, results: &Results) -> Result<()> {
         ),
     )?;
     forms(report, results)?;
+    report.verdict(
+        "joint-over-layer-wise",
+        Verdict::reported(
+            "not run: neither here nor in the released code is there an arm that trains its layers one \
+             after the other",
+            "no rule: the paper's layer-wise baseline is described by neither its stages nor their \
+             budget, so that an arm of our own would decide nothing; that reconstruction at all layers \
+             does no harm during the joint stage is decided under `reconstruction`",
+        ),
+    )?;
     let paper = [
         ("DEPICT", "MNIST-full ACC, %"),
         ("JULE", "JULE on MNIST-full ACC, %"),
