@@ -6,11 +6,10 @@ use anyhow::Context as _;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
-use menagerie_core::{Result, Seed};
+use menagerie_core::{Error, Result, Seed};
 use menagerie_data_image::{
-    FolderConfig, ImageSet,
     augment::{Augmentation, Flip, Framing, Normalise, ScaledCrop},
-    folder,
+    folder::FolderFiles,
 };
 use menagerie_generative::diffusion_classifier::{
     AttentionHeadConfig, FeatureExtractor, FeaturePoints, Features, Head, HeadTrainingConfig,
@@ -21,7 +20,7 @@ use menagerie_report::{Cell, HeatMap, Report, Table, Verdict, cells};
 use menagerie_train::{
     FitConfig, Progress, Run, Sampler as Order, Scalars, Supervised, initialise,
 };
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The released checkpoint.
 const CHECKPOINT: &str = "256x256_diffusion_uncond.pt";
@@ -35,10 +34,37 @@ const POOL: usize = 2;
 /// Images per forward pass.
 const BATCH: usize = 32;
 
-/// Images with their classes, at the side that they are stored with.
+/// Images with their classes: files that are decoded at their own size, a batch at a time, so that crops
+/// are of the whole image and memory holds no more than a batch.
 struct Data {
-    train: ImageSet,
-    test: ImageSet,
+    train: FolderFiles,
+    test: FolderFiles,
+}
+
+impl Data {
+    /// The folders `train` and `val` below `root`, each with a folder for every class.
+    fn open(root: &Path) -> Result<Self> {
+        let data = Self {
+            train: FolderFiles::list(&root.join("train"), 3)?,
+            test: FolderFiles::list(&root.join("val"), 3)?,
+        };
+        for (name, files) in [("train", &data.train), ("val", &data.test)] {
+            if files.class_names().is_empty() {
+                let problem = "has no folder for each class";
+                return Err(Error::format(root.join(name), problem));
+            }
+        }
+        let [train, test] = [&data.train, &data.test].map(FolderFiles::class_names);
+        if train != test {
+            let problem = format!(
+                "has {} classes that are not the {} of the folder train beside it",
+                test.len(),
+                train.len()
+            );
+            return Err(Error::format(root.join("val"), problem));
+        }
+        Ok(data)
+    }
 }
 
 /// Everything that the two parts share.
@@ -62,19 +88,7 @@ pub(super) fn run(context: &Context) -> anyhow::Result<Report> {
         diffusion: NoiseSchedule::Linear.diffusion(1_000)?,
         seed: Seed(context.seed).stream("diffusion-classifier"),
     };
-    let read = |name: &str| -> Result<Data> {
-        let part = |part: &str| {
-            let config = FolderConfig {
-                channels: 3,
-                size: Some([320, 320]),
-            };
-            folder(&root.join(name).join(part), &config).map(|(set, _)| set)
-        };
-        Ok(Data {
-            train: part("train")?,
-            test: part("val")?,
-        })
-    };
+    let read = |name: &str| Data::open(&root.join(name));
     let few = read("imagenet-50")?;
     let sweep: Result<Vec<Vec<f64>>> = TIMESTEPS.iter().map(|&t| setting.sweep(&few, t)).collect();
     let attention = setting.attention(&read("imagenet")?)?;
@@ -214,12 +228,12 @@ impl Setting<'_> {
     fn features(
         &self,
         extractor: &FeatureExtractor,
-        set: &ImageSet,
+        set: &FolderFiles,
         framing: &Augmentation,
         indices: &[usize],
         seed: Seed,
     ) -> Result<Features> {
-        let pixels = framing.batch(set, indices, seed.stream("augmentation"))?;
+        let pixels = set.batch(framing, indices, seed.stream("augmentation"))?;
         let [height, width] = framing.framing.size();
         let data = TensorData::new(pixels, [indices.len(), 3, height, width]);
         let device = &self.context.device;
@@ -364,4 +378,64 @@ fn report(context: &Context, sweep: &[Vec<f64>], attention: f64) -> Result<Repor
         report.verdict(id, Verdict::reported("not measured", rule))?;
     }
     Ok(report)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use menagerie_report::Grid;
+
+    /// A grey picture, a little larger than this.
+    fn image(path: &Path, [height, width]: [usize; 2]) {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let grid = Grid::new([1, height, width]).scale(1);
+        grid.row("", [vec![0.5; height * width]])
+            .write(path)
+            .unwrap();
+    }
+
+    #[test]
+    fn images_of_any_size_are_cropped_out_of_the_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let sizes = [("a", [300, 500]), ("b", [700, 280])];
+        for (class, size) in sizes {
+            for part in ["train", "val"] {
+                image(&dir.path().join(part).join(class).join("0.png"), size);
+            }
+        }
+        let data = Data::open(dir.path()).unwrap();
+        assert_eq!(data.train.labels(), [0, 1]);
+        let [wide, high] = [0, 1].map(|index| data.train.image(index).unwrap().size());
+        assert!(wide[1] >= 500 && wide[1] > wide[0], "{wide:?}");
+        assert!(high[0] >= 700 && high[0] > high[1], "{high:?}");
+        for (crop, mirrored) in [
+            (ScaledCrop::training(256), true),
+            (ScaledCrop::evaluation(256), false),
+        ] {
+            let framing = view(crop, mirrored);
+            let found = data.train.batch(&framing, &[1, 0], Seed(0)).unwrap();
+            assert_eq!(found.len(), 2 * 3 * 256 * 256);
+            assert!(found.iter().all(|value| (-1.0..=1.0).contains(value)));
+        }
+    }
+
+    #[test]
+    fn folders_that_are_no_data_set_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let refusal = || Data::open(dir.path()).err().unwrap().to_string();
+        image(&dir.path().join("train/a/0.png"), [8, 8]);
+        image(&dir.path().join("val/0.png"), [8, 8]);
+        let text = refusal();
+        assert!(
+            text.ends_with("val: has no folder for each class"),
+            "{text}"
+        );
+        std::fs::remove_file(dir.path().join("val/0.png")).unwrap();
+        image(&dir.path().join("val/b/0.png"), [8, 8]);
+        let text = refusal();
+        assert!(
+            text.ends_with("val: has 1 classes that are not the 1 of the folder train beside it"),
+            "{text}"
+        );
+    }
 }
