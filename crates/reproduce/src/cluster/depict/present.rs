@@ -319,9 +319,9 @@ fn verdicts(report: &mut Report, results: &Results) -> Result<()> {
         Verdict::reported(
             "not run: neither here nor in the released code is there an arm that trains its layers one \
              after the other",
-            "no rule: the paper's layer-wise baseline is described by neither its stages nor their \
-             budget, so that an arm of our own would decide nothing; that reconstruction at all layers \
-             does no harm during the joint stage is decided under `reconstruction`",
+            "no rule: stages and budget of the paper's layer-wise baseline were not available, and an arm \
+             of our own making would decide nothing; whether reconstruction at all layers harms the \
+             joint stage is decided under `reconstruction`",
         ),
     )?;
     let paper = [
