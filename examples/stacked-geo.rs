@@ -6,15 +6,15 @@
 //! ```
 //!
 //! Without files it takes the seven bands of a Landsat 5 scene of Pará. Takes well under a minute and
-//! writes `runs/examples/stacked-geo/map.tif` and `map.png`.
+//! writes `map.tif` and `map.png` to `runs/examples/stacked-geo/<first file>`.
 
 use burn::tensor::Device;
 use menagerie_cluster::stacked_geo::{
-    Features, Fit, MinMax, ScenePixels, StackConfig, StageConfig, collect, label,
+    Features, Fit, MinMax, ScenePixels, StackConfig, StageConfig, collect, label, sample,
 };
 use menagerie_core::Seed;
 use menagerie_data_image::geotiff::Scene;
-use menagerie_nn::clustering::{KMeansConfig, Quality};
+use menagerie_nn::clustering::{KMeansConfig, Quality, Rows};
 use menagerie_train::Progress;
 use std::path::{Path, PathBuf};
 
@@ -35,24 +35,28 @@ fn main() -> anyhow::Result<()> {
 
     let scaling = MinMax::fit(&ScenePixels::raw(&scene))?;
     let points = ScenePixels::scaled(&scene, &scaling)?;
-    let pixels = collect(&points)?;
+    // No more of a large scene than memory and patience have room for.
+    let pixels = sample(&points, 1_000_000, Seed(0))?;
 
     // The published networks, with fewer passes over the pixels.
     let stages = [(2, 64), (1, 32), (1, 16)].map(|(epochs, batch)| StageConfig::new(epochs, batch));
-    let folder = Path::new("runs/examples/stacked-geo");
+    let name = files.first().and_then(|file| file.file_stem());
+    let folder = Path::new("runs/examples/stacked-geo").join(name.unwrap_or_default());
     let device = Device::default();
     let fit = Fit {
         seed: Seed(0),
-        folder,
+        folder: &folder,
         resume: true,
         progress: &Progress::auto(),
         device: &device,
     };
     let stack = fit.stack(&StackConfig::new(bands), &stages, &pixels)?;
     println!("mean squared errors of the three: {:?}", stack.errors);
+    println!("has a code collapsed? {}", stack.collapsed());
 
     let features = Features::Stack(stack.model, device);
-    let codes = features.points(&points)?;
+    let codes = collect(&features.points(&points)?)?;
+    let codes = Rows::new(&codes, features.dim())?;
     let centres = KMeansConfig::new(7).with_restarts(3).fit(&codes, Seed(0))?;
     let quality = Quality::of(&codes, &centres.assign(&codes)?)?;
     println!(

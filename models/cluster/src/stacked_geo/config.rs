@@ -117,6 +117,11 @@ pub struct StageConfig {
     /// Weight of the sum of all absolute activations of a pixel.
     #[config(default = 1e-4)]
     pub penalty: f64,
+    /// Further attempts from other weights while the code collapses
+    /// ([`CodeVariance`](super::CodeVariance)); if it still does after the last one, training ends with
+    /// an error. 0, as the paper has it, takes whatever comes; how the code varies is told all the same.
+    #[config(default = 0)]
+    pub restarts: usize,
 }
 
 impl StageConfig {

@@ -93,7 +93,18 @@ impl Direct {
         menagerie_hub::load(model, &state, &KeyMap::identity())
     }
 
-    fn layers(&self) -> usize {
+    /// Values of an input.
+    pub(super) fn inputs(&self) -> usize {
+        self.widths[0]
+    }
+
+    /// Layers of the encoder.
+    pub(super) fn encoder(&self) -> usize {
+        self.encoder
+    }
+
+    /// Layers of encoder and decoder.
+    pub(super) fn layers(&self) -> usize {
         self.widths.len() - 1
     }
 
@@ -113,23 +124,35 @@ impl Direct {
         [start..middle, middle..start + size(layer)]
     }
 
-    /// The objective of a batch of `count` pixels, which `pixel` gives by their place, and its
-    /// gradient.
-    pub(super) fn backward<'a>(
-        &mut self,
-        count: usize,
-        pixel: impl Fn(usize) -> &'a [f32],
-        penalty: f32,
-    ) -> Terms {
-        let inputs = self.widths[0];
+    /// Takes up the inputs of a batch of `count` pixels, which `pixel` gives by their place.
+    pub(super) fn take<'a>(&mut self, count: usize, pixel: impl Fn(usize) -> &'a [f32]) {
         let x = &mut self.outputs[0];
-        x.resize(inputs * count, 0.0);
+        x.resize(self.widths[0] * count, 0.0);
         for place in 0..count {
             for (unit, &value) in pixel(place).iter().enumerate() {
                 x[unit * count + place] = value;
             }
         }
-        self.forward(count);
+    }
+
+    /// Takes up inputs that are outputs of another network, `[units, batch]` each, one behind the
+    /// other.
+    pub(super) fn join(&mut self, new: &[f32], old: &[f32]) {
+        let x = &mut self.outputs[0];
+        x.clear();
+        x.extend_from_slice(new);
+        x.extend_from_slice(old);
+    }
+
+    /// The inputs (0) or the outputs of a layer (from 1), `[units, batch]`.
+    pub(super) fn outputs(&self, layer: usize) -> &[f32] {
+        &self.outputs[layer]
+    }
+
+    /// The objective of the batch of `count` pixels that was taken up, and its gradient.
+    pub(super) fn backward(&mut self, count: usize, penalty: f32) -> Terms {
+        let inputs = self.widths[0];
+        self.forward(count, self.layers());
         let scale = penalty / count as f32;
         let (mut error, mut activity) = (0.0, 0.0);
         for layer in &self.outputs[1..] {
@@ -168,9 +191,10 @@ impl Direct {
         }
     }
 
-    /// Fills the outputs of all layers.
-    fn forward(&mut self, count: usize) {
-        for layer in 0..self.layers() {
+    /// Fills the outputs of the first `layers` layers for the batch of `count` pixels that was taken
+    /// up.
+    pub(super) fn forward(&mut self, count: usize, layers: usize) {
+        for layer in 0..layers {
             let [weight, bias] = self.places(layer);
             let (weight, bias) = (&self.parameters[weight], &self.parameters[bias]);
             let (before, after) = self.outputs.split_at_mut(layer + 1);
@@ -321,7 +345,8 @@ mod tests {
         let expected = menagerie_hub::gradients(&model, &grads);
         let pixels: Vec<f32> = x.into_data().iter().collect();
         let mut direct = Direct::new(&model).unwrap();
-        let terms = direct.backward(13, |place| &pixels[19 * place..][..19], 0.01);
+        direct.take(13, |place| &pixels[19 * place..][..19]);
+        let terms = direct.backward(13, 0.01);
         let close = |a: f64, b: f64| (a - b).abs() < 1e-5 * b.abs().max(1e-2);
         assert!(close(terms.error, loss.error.into_scalar::<f32>().into()));
         assert!(close(
@@ -354,7 +379,8 @@ mod tests {
         let mut direct = Direct::new(&model).unwrap();
         let before = direct.parameters.clone();
         let pixels = [0.2, 0.9, 0.4, 0.7, 0.1, 0.3, 0.8, 0.5];
-        direct.backward(2, |place| &pixels[4 * place..][..4], 1e-4);
+        direct.take(2, |place| &pixels[4 * place..][..4]);
+        direct.backward(2, 1e-4);
         direct.update(0.01);
         let after = before.iter().zip(&direct.parameters).zip(&direct.gradient);
         for ((before, after), gradient) in after {

@@ -3,7 +3,7 @@
 use menagerie_core::{Error, Result};
 use menagerie_data_image::geotiff::{GeoTags, write_classes, write_map};
 use rayon::prelude::*;
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 /// Stands for a pixel without a class.
 pub const NO_CLASS: u8 = u8::MAX;
@@ -125,22 +125,37 @@ impl ClassMap {
         })
     }
 
-    /// The map with its classes renamed, e.g. to the units of a reference that they are matched with;
-    /// classes without an entry keep their names.
-    pub fn renamed(&self, names: &std::collections::BTreeMap<usize, usize>) -> Self {
-        let name = |&class: &u8| {
-            let name = names.get(&usize::from(class)).copied();
-            let name = name.and_then(|name| u8::try_from(name).ok());
-            if class == NO_CLASS {
-                class
-            } else {
-                name.unwrap_or(class)
+    /// The map with its classes renamed, e.g. to the units of a reference that they are matched with.
+    ///
+    /// Classes without an entry, such as clusters that no unit is left for, get numbers of their own, in
+    /// their order: those after the largest name and after the last of the `units` of the reference. So
+    /// no pixel of theirs is taken for one of a unit.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if a number is too large for a class.
+    pub fn renamed(&self, names: &BTreeMap<usize, usize>, units: usize) -> Result<Self> {
+        let mut fresh = names.values().map(|name| name + 1).fold(units, usize::max);
+        let counts = self.counts();
+        let mut table = vec![NO_CLASS; counts.len()];
+        for (class, (new, count)) in table.iter_mut().zip(counts).enumerate() {
+            if count == 0 {
+                continue;
             }
-        };
-        Self {
+            let name = names.get(&class).copied().unwrap_or_else(|| {
+                fresh += 1;
+                fresh - 1
+            });
+            if name >= usize::from(NO_CLASS) {
+                let rule = format!("must be below {NO_CLASS}, for a byte per pixel");
+                return Err(Error::input("the number of a class", name, rule));
+            }
+            *new = name as u8;
+        }
+        let name = |class: &u8| table.get(usize::from(*class)).copied().unwrap_or(NO_CLASS);
+        Ok(Self {
             classes: self.classes.iter().map(name).collect(),
             size: self.size,
-        }
+        })
     }
 
     /// Writes the map as a GeoTIFF with the tags of a scene, [`NO_CLASS`] as its nodata value.
@@ -268,6 +283,24 @@ mod tests {
         assert_eq!(
             ClassMap::new(vec![0; 5], [2, 3]).unwrap_err().to_string(),
             "the number of classes is 5: must be one for each of 2 x 3 pixels, and not 0"
+        );
+    }
+
+    #[test]
+    fn clusters_without_a_unit_keep_to_themselves() {
+        // Five clusters, three units: clusters 1 and 4 are matched with none, and their own numbers are
+        // those of units.
+        let map = ClassMap::new(vec![0, 1, 2, 3, 4, NO_CLASS], [2, 3]).unwrap();
+        let names = BTreeMap::from([(0, 2), (2, 1), (3, 0)]);
+        let renamed = map.renamed(&names, 3).unwrap();
+        assert_eq!(renamed.classes, [2, 3, 1, 0, 4, NO_CLASS]);
+        // A unit that no cluster is matched with keeps its number free as well.
+        let renamed = map.renamed(&names, 6).unwrap();
+        assert_eq!(renamed.classes, [2, 6, 1, 0, 7, NO_CLASS]);
+        let error = map.renamed(&names, 254).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the number of a class is 255: must be below 255, for a byte per pixel"
         );
     }
 

@@ -1,5 +1,6 @@
 //! Principal components, the linear features of the comparison.
 
+use super::scaling::check_finite;
 use menagerie_core::{Error, Result};
 use menagerie_nn::clustering::Points;
 use rayon::prelude::*;
@@ -23,7 +24,8 @@ impl Pca {
     /// The components of points, which are centred but not scaled further. Reads them twice.
     ///
     /// # Errors
-    /// [`Error::Input`] if there are fewer than two points; what the points report.
+    /// [`Error::Input`] if there are fewer than two points, or a value is not finite; what the points
+    /// report.
     pub fn fit<P: Points + ?Sized>(points: &P) -> Result<Self> {
         let dim = points.dim();
         let sums =
@@ -32,6 +34,7 @@ impl Pca {
                     .into_par_iter()
                     .map_init(Vec::new, |buffer, index| {
                         let block = points.block(index, buffer)?;
+                        check_finite(block)?;
                         let mut sums = vec![0.0; size];
                         for point in block.chunks_exact(dim) {
                             add(point, &mut sums);
@@ -242,6 +245,18 @@ mod tests {
             error.to_string(),
             "the number of points is 1: principal components need at least 2"
         );
+        for wrong in [f32::NAN, f32::INFINITY] {
+            let mut values = values.clone();
+            values[31] = wrong;
+            let error = Pca::fit(&Rows::new(&values, 2).unwrap()).unwrap_err();
+            let text = error.to_string();
+            assert!(
+                text.ends_with(
+                    "must be finite: leave pixels without data out, as ScenePixels does"
+                ) && text.starts_with(&format!("a value is {wrong:?}: ")),
+                "{text}"
+            );
+        }
         // Points that coincide have no variance, and one component as good as any.
         let same = Pca::fit(&Rows::new(&[3.0; 8], 2).unwrap()).unwrap();
         assert_eq!((same.ratio(), same.select(0.9)), (vec![0.0; 2], 2));

@@ -1,11 +1,12 @@
 //! The pixels of a scene as points, a few rows at a time.
 
 use super::{
+    elbow::check_clusters,
     features::Features,
     map::{ClassMap, NO_CLASS},
     scaling::MinMax,
 };
-use menagerie_core::{Error, Result};
+use menagerie_core::{Error, Result, Seed};
 use menagerie_data_image::geotiff::Scene;
 use menagerie_nn::clustering::{KMeans, Points, Rows};
 use rayon::prelude::*;
@@ -77,7 +78,8 @@ impl Points for ScenePixels<'_> {
     }
 }
 
-/// The features of points, computed a block at a time.
+/// The features of points, computed a block at a time, anew whenever a block is asked for: k-means asks
+/// for all of them in every iteration, so that codes of two numbers are best [collected](collect) first.
 #[derive(Clone, Copy, Debug)]
 pub struct FeaturePoints<'a, P: ?Sized> {
     points: &'a P,
@@ -142,11 +144,60 @@ pub fn collect<P: Points + ?Sized>(points: &P) -> Result<Vec<f32>> {
     Ok(blocks?.concat())
 }
 
+/// At most `most` points in memory, `[n, dim]`, in their order: all of them if there are no more, else so
+/// many drawn at random. Every block gives its share (rounded on the running sum), so that no part of a
+/// scene is left out. Reads the points twice.
+///
+/// For scenes whose bands do not fit into memory: networks of two thousand parameters learn no more from
+/// a hundred million pixels than from a few millions of them.
+///
+/// # Errors
+/// [`Error::Input`] if `most` is 0; what the points report.
+pub fn sample<P: Points + ?Sized>(points: &P, most: usize, seed: Seed) -> Result<Vec<f32>> {
+    if most == 0 {
+        let rule = "must be at least 1";
+        return Err(Error::input("the number of points of a sample", most, rule));
+    }
+    let dim = points.dim();
+    let lengths: Result<Vec<usize>> = (0..points.blocks())
+        .into_par_iter()
+        .map_init(Vec::new, |buffer, index| {
+            Ok(points.block(index, buffer)?.len() / dim)
+        })
+        .collect();
+    let mut ends = lengths?;
+    let mut total = 0;
+    for length in &mut ends {
+        total += *length;
+        *length = total;
+    }
+    let most = most.min(total) as u128;
+    // Of the first so many points.
+    let due = |count: usize| (count as u128 * most / total.max(1) as u128) as usize;
+    let blocks: Result<Vec<Vec<f32>>> = (0..points.blocks())
+        .into_par_iter()
+        .map_init(Vec::new, |buffer, index| {
+            let block = points.block(index, buffer)?;
+            let start = index.checked_sub(1).map_or(0, |before| ends[before]);
+            let count = due(ends[index]) - due(start);
+            let mut rng = seed.stream("sample").at(index as u64).rng();
+            let mut places =
+                rand::seq::index::sample(&mut rng, block.len() / dim, count).into_vec();
+            places.sort_unstable();
+            let values = places
+                .into_iter()
+                .flat_map(|place| &block[place * dim..][..dim]);
+            Ok(values.copied().collect())
+        })
+        .collect();
+    Ok(blocks?.concat())
+}
+
 /// The map that centres give a scene: the nearest centre of the features of each pixel with data; the
 /// others have no class. Holds one byte per pixel.
 ///
 /// # Errors
-/// [`Error::Input`] if there are more than 255 clusters, or scaling, features or centres are for another
+/// [`Error::Input`] if there are fewer than 2 or more than 255 clusters, or scaling, features or centres are for another
 /// number of bands or values; what the scene and the features report.
 pub fn label(
     scene: &Scene,
@@ -155,6 +206,7 @@ pub fn label(
     centres: &KMeans,
 ) -> Result<ClassMap> {
     let (bands, dim) = (scene.bands(), features.dim());
+    check_clusters(centres.clusters())?;
     if centres.clusters() > usize::from(NO_CLASS) {
         let rule = format!("must be at most {NO_CLASS}, for a byte per pixel");
         return Err(Error::input(

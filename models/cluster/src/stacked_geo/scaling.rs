@@ -18,13 +18,15 @@ impl MinMax {
     /// The range of every band over all points, read once.
     ///
     /// # Errors
-    /// [`Error::Input`] if there is no point, as in a scene without data; what the points report.
+    /// [`Error::Input`] if there is no point, as in a scene without data, or a value is not finite; what
+    /// the points report.
     pub fn fit<P: Points + ?Sized>(points: &P) -> Result<Self> {
         let dim = points.dim();
         let parts: Result<Vec<[Vec<f32>; 2]>> = (0..points.blocks())
             .into_par_iter()
             .map_init(Vec::new, |buffer, index| {
                 let block = points.block(index, buffer)?;
+                check_finite(block)?;
                 let mut range = [vec![f32::INFINITY; dim], vec![f32::NEG_INFINITY; dim]];
                 let [low, high] = &mut range;
                 for point in block.chunks_exact(dim) {
@@ -84,6 +86,17 @@ impl MinMax {
     }
 }
 
+/// Refuses values that are not finite: a minimum would pass over them in silence.
+pub(super) fn check_finite(values: &[f32]) -> Result<()> {
+    match values.iter().find(|value| !value.is_finite()) {
+        Some(value) => {
+            let rule = "must be finite: leave pixels without data out, as ScenePixels does";
+            Err(Error::input("a value", value, rule))
+        }
+        None => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,5 +114,25 @@ mod tests {
             error.to_string(),
             "the number of pixels with data is 0: a scene must have a pixel with data in every band"
         );
+    }
+    #[test]
+    fn values_that_are_not_finite_are_refused() {
+        for (wrong, shown) in [
+            (f32::NAN, "NaN"),
+            (f32::INFINITY, "inf"),
+            (f32::NEG_INFINITY, "-inf"),
+        ] {
+            // In the middle of other values, which a minimum would take instead.
+            let mut values = [0.5; 30];
+            values[17] = wrong;
+            let error = MinMax::fit(&Rows::new(&values, 3).unwrap()).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!(
+                    "a value is {shown}: must be finite: leave pixels without data out, as \
+                     ScenePixels does"
+                )
+            );
+        }
     }
 }

@@ -1,10 +1,13 @@
 //! Training of one autoencoder after the other, each on all pixels.
 
 use super::{
+    chain::Before,
+    code::CodeVariance,
     config::{AutoencoderConfig, StackConfig, StageConfig},
     direct::Direct,
-    model::{Autoencoder, Stack, in_parts},
+    model::{Autoencoder, Stack},
 };
+use crate::fingerprint::Fingerprint;
 use burn::{module::Module, tensor::Device};
 use menagerie_core::{Error, Result, Seed};
 use menagerie_train::{FitConfig, Metrics, Procedure, Progress, Run, Scalars, initialise};
@@ -20,6 +23,7 @@ use std::path::Path;
 pub struct AutoencoderTraining<'a> {
     model: Autoencoder,
     state: Direct,
+    before: Before,
     pixels: &'a [f32],
     config: StageConfig,
     seed: Seed,
@@ -39,16 +43,28 @@ impl<'a> AutoencoderTraining<'a> {
         config: &StageConfig,
         seed: Seed,
     ) -> Result<Self> {
+        Self::after(Before::default(), model, pixels, config, seed)
+    }
+
+    /// The same on what the autoencoders before it make of pixels `[n, bands]`.
+    fn after(
+        before: Before,
+        model: &Autoencoder,
+        pixels: &'a [f32],
+        config: &StageConfig,
+        seed: Seed,
+    ) -> Result<Self> {
         config.validate()?;
-        let inputs = model.config().inputs;
-        let count = pixels.len() / inputs;
-        if count == 0 || !pixels.len().is_multiple_of(inputs) || count > u32::MAX as usize {
-            let rule = format!("must be a positive multiple of {inputs}, the values of a pixel");
+        let bands = before.bands(model.config().inputs);
+        let count = pixels.len() / bands;
+        if count == 0 || !pixels.len().is_multiple_of(bands) || count > u32::MAX as usize {
+            let rule = format!("must be a positive multiple of {bands}, the values of a pixel");
             return Err(Error::input("the number of values", pixels.len(), rule));
         }
         Ok(Self {
             state: Direct::new(model)?,
             model: model.valid(),
+            before,
             pixels,
             config: config.clone(),
             seed,
@@ -56,12 +72,12 @@ impl<'a> AutoencoderTraining<'a> {
         })
     }
 
-    fn inputs(&self) -> usize {
-        self.model.config().inputs
+    fn bands(&self) -> usize {
+        self.before.bands(self.state.inputs())
     }
 
     fn count(&self) -> usize {
-        self.pixels.len() / self.inputs()
+        self.pixels.len() / self.bands()
     }
 
     /// Batches of a pass over the pixels.
@@ -93,11 +109,17 @@ impl<'a> AutoencoderTraining<'a> {
     fn shuffle(&mut self, step: usize) {
         let epoch = step / self.steps_per_epoch();
         if self.order.as_ref().is_none_or(|(known, _)| *known != epoch) {
-            let mut order: Vec<u32> = (0..self.count() as u32).collect();
-            order.shuffle(&mut self.seed.stream("batches").at(epoch as u64).rng());
+            let order = draw_order(self.count(), epoch, self.seed);
             self.order = Some((epoch, order));
         }
     }
+}
+
+/// The order in which a pass, counted from 0, visits `count` pixels.
+pub fn draw_order(count: usize, pass: usize, seed: Seed) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..count as u32).collect();
+    order.shuffle(&mut seed.stream("batches").at(pass as u64).rng());
+    order
 }
 
 impl Procedure for AutoencoderTraining<'_> {
@@ -105,13 +127,12 @@ impl Procedure for AutoencoderTraining<'_> {
         self.shuffle(step);
         let start = step % self.steps_per_epoch() * self.config.batch;
         let end = self.count().min(start + self.config.batch);
-        let (inputs, pixels) = (self.inputs(), self.pixels);
+        let (bands, pixels) = (self.bands(), self.pixels);
         let order = self.order.as_ref().map_or(&[][..], |(_, order)| order);
         let batch = &order[start..end];
-        let pixel = |place: usize| &pixels[batch[place] as usize * inputs..][..inputs];
-        let terms = self
-            .state
-            .backward(batch.len(), pixel, self.config.penalty as f32);
+        let pixel = |place: usize| &pixels[batch[place] as usize * bands..][..bands];
+        self.before.feed(batch.len(), pixel, &mut self.state);
+        let terms = self.state.backward(batch.len(), self.config.penalty as f32);
         self.state.update(self.config.learning_rate);
         Ok(Scalars::new()
             .with_value("loss", terms.error + terms.activity)
@@ -121,8 +142,8 @@ impl Procedure for AutoencoderTraining<'_> {
 
     /// The mean squared error over all pixels.
     fn evaluate(&mut self, _step: usize) -> Result<Metrics> {
-        let error = reconstruction_error(&self.trained()?, self.pixels)?;
-        Ok(Metrics::new().with("error", error))
+        let survey = self.before.survey(&self.state, self.pixels, false);
+        Ok(Metrics::new().with("error", survey.error))
     }
 
     fn non_finite(&self) -> Result<Option<(String, f64)>> {
@@ -137,18 +158,6 @@ impl Procedure for AutoencoderTraining<'_> {
     fn load(&mut self, folder: &Path) -> Result<()> {
         self.state.load(&folder.join("state.safetensors"))
     }
-}
-
-/// The mean squared error of `model` over pixels `[n, inputs]`.
-fn reconstruction_error(model: &Autoencoder, pixels: &[f32]) -> Result<f64> {
-    let device = model.devices().into_iter().next().unwrap_or_default();
-    let device = device.without_autodiff();
-    let rebuilt = in_parts(pixels, model.config().inputs, &device, |x| {
-        model.reconstruct(x)
-    })?;
-    let pairs = pixels.iter().zip(&rebuilt);
-    let squares: f64 = pairs.map(|(a, b)| f64::from(a - b).powi(2)).sum();
-    Ok(squares / pixels.len() as f64)
 }
 
 /// Where and from which seed autoencoders are trained.
@@ -173,21 +182,67 @@ pub struct Trained<M> {
     pub model: M,
     /// For each autoencoder the mean squared error over all its inputs, in order.
     pub errors: Vec<f64>,
+    /// For each autoencoder how its codes of all pixels vary, in order.
+    pub codes: Vec<CodeVariance>,
 }
 
+impl<M> Trained<M> {
+    /// Whether a code has collapsed.
+    pub fn collapsed(&self) -> bool {
+        self.codes.iter().any(CodeVariance::collapsed)
+    }
+}
+
+/// What a stage is trained on, and how.
+struct Stage<'a> {
+    name: &'a str,
+    config: &'a StageConfig,
+    pixels: Pixels<'a>,
+    before: Before,
+}
+
+/// What identifies a stage: `config.json` of its folder.
 #[derive(Serialize)]
 struct Setup<'a> {
     model: &'a AutoencoderConfig,
-    stage: &'a StageConfig,
-    values: usize,
+    stage: StageConfig,
+    pixels: Identity,
     seed: Seed,
+    attempt: usize,
+}
+
+/// Which pixels: another scene of the same size is not this one.
+#[derive(Clone, Copy, Serialize)]
+struct Identity {
+    values: usize,
+    hash: Fingerprint,
+}
+
+/// Pixels `[n, bands]` and who they are.
+#[derive(Clone, Copy)]
+struct Pixels<'a> {
+    values: &'a [f32],
+    identity: Identity,
+}
+
+impl<'a> Pixels<'a> {
+    fn new(values: &'a [f32]) -> Self {
+        let identity = Identity {
+            values: values.len(),
+            hash: Fingerprint::of(values),
+        };
+        Self { values, identity }
+    }
 }
 
 impl Fit<'_> {
     /// Trains one autoencoder on pixels `[n, inputs]` in 0..1, drawn from the seed.
     ///
     /// # Errors
-    /// What [`AutoencoderTraining::new`] and [`Run::fit`] report.
+    /// What [`AutoencoderTraining::new`] and [`Run::fit`] report; with `resume`, [`Error::Format`] if
+    /// the folder holds a run of other pixels, settings or seed; [`Error::Input`] if there are fewer
+    /// than two pixels, or the code collapses in every attempt of a stage that has
+    /// [`restarts`](StageConfig::restarts).
     pub fn autoencoder(
         &self,
         name: &str,
@@ -195,41 +250,109 @@ impl Fit<'_> {
         stage: &StageConfig,
         pixels: &[f32],
     ) -> Result<Trained<Autoencoder>> {
-        let seed = self.seed.stream(name);
-        let model = initialise(self.device, seed.stream("weights"), || {
-            config.init(self.device)
-        })?;
-        self.train(name, &model, stage, pixels)
+        let stage = Stage {
+            name,
+            config: stage,
+            pixels: Pixels::new(pixels),
+            before: Before::default(),
+        };
+        self.train(&self.draw_autoencoder(name, config)?, &stage)
     }
 
-    fn train(
+    /// The autoencoder that [`autoencoder`](Self::autoencoder) starts from.
+    ///
+    /// # Errors
+    /// What [`AutoencoderConfig::validate`] reports.
+    pub fn draw_autoencoder(&self, name: &str, config: &AutoencoderConfig) -> Result<Autoencoder> {
+        let seed = self.stage_seed(name).stream("weights");
+        initialise(self.device, seed, || config.init(self.device))
+    }
+
+    /// The stack that [`stack`](Self::stack) starts from.
+    ///
+    /// # Errors
+    /// What [`StackConfig::validate`] reports.
+    pub fn draw_stack(&self, config: &StackConfig) -> Result<Stack> {
+        let seed = self.stage_seed("stack").stream("weights");
+        initialise(self.device, seed, || config.init(self.device))
+    }
+
+    /// From which a stage of that name draws its weights and the orders of its passes
+    /// ([`draw_order`]). The stages of a stack are called `stack-1` to `stack-3`.
+    pub fn stage_seed(&self, name: &str) -> Seed {
+        self.seed.stream(name)
+    }
+
+    /// The first attempt whose code has not collapsed, if that matters.
+    fn train(&self, model: &Autoencoder, stage: &Stage) -> Result<Trained<Autoencoder>> {
+        let seed = self.stage_seed(stage.name);
+        let mut trained = self.attempt(stage, 0, model, seed)?;
+        let restarts = stage.config.restarts;
+        for attempt in 1..=restarts {
+            if !trained.collapsed() {
+                break;
+            }
+            let seed = seed.stream("again").at(attempt as u64);
+            let config = model.config();
+            let again = initialise(self.device, seed.stream("weights"), || {
+                config.init(self.device)
+            })?;
+            trained = self.attempt(stage, attempt, &again, seed)?;
+        }
+        if restarts > 0
+            && let Some(code) = trained.codes.iter().find(|code| code.collapsed())
+        {
+            let rule = format!(
+                "must be {}, its units: {} attempts from different weights have collapsed; lower the \
+                 penalty or allow more restarts",
+                code.along.len(),
+                restarts + 1
+            );
+            let what = format!("the rank of the codes of {}", stage.name);
+            return Err(Error::input(what, code.rank(), rule));
+        }
+        Ok(trained)
+    }
+
+    fn attempt(
         &self,
-        name: &str,
+        stage: &Stage,
+        attempt: usize,
         model: &Autoencoder,
-        stage: &StageConfig,
-        pixels: &[f32],
+        seed: Seed,
     ) -> Result<Trained<Autoencoder>> {
-        let seed = self.seed.stream(name);
-        let mut training = AutoencoderTraining::new(model, pixels, stage, seed)?;
+        let (before, pixels) = (stage.before.clone(), stage.pixels);
+        let mut training =
+            AutoencoderTraining::after(before, model, pixels.values, stage.config, seed)?;
         let setup = Setup {
             model: model.config(),
-            stage,
-            values: pixels.len(),
+            // More restarts do not make it another attempt.
+            stage: stage.config.clone().with_restarts(0),
+            pixels: pixels.identity,
             seed: self.seed,
+            attempt,
         };
-        let run = Run::create(&self.folder.join(name), &setup, self.resume)?;
+        let name = match attempt {
+            0 => stage.name.to_string(),
+            _ => format!("{}-again-{attempt}", stage.name),
+        };
+        let run = Run::create(&self.folder.join(&name), &setup, self.resume)?;
         let fit = training.fit_config();
-        run.fit(&mut training, &fit, &self.progress.labelled(name))?;
-        let model = training.trained()?;
-        let error = reconstruction_error(&model, pixels)?;
+        run.fit(&mut training, &fit, &self.progress.labelled(&name))?;
+        let survey = stage.before.survey(&training.state, pixels.values, true);
         Ok(Trained {
-            model,
-            errors: vec![error],
+            model: training.trained()?,
+            errors: vec![survey.error],
+            codes: vec![CodeVariance::of(&survey.codes, model.config().code())?],
         })
     }
 
     /// Trains the three autoencoders of a stack on pixels `[n, D]` in 0..1, one after the other, each on
     /// what the finished ones before it leave.
+    ///
+    /// What the second and the third are trained on is computed for every batch from the pixels, so
+    /// that memory holds these and four bytes more for each. Where even that is too much, a
+    /// [`sample`](super::sample) of the pixels takes their place.
     ///
     /// # Errors
     /// As [`autoencoder`](Self::autoencoder).
@@ -239,23 +362,31 @@ impl Fit<'_> {
         stages: &[StageConfig; 3],
         pixels: &[f32],
     ) -> Result<Trained<Stack>> {
-        let seed = self.seed.stream("stack").stream("weights");
-        let mut stack = initialise(self.device, seed, || config.init(self.device))?;
-        let mut errors = Vec::new();
+        let mut stack = self.draw_stack(config)?;
+        let pixels = Pixels::new(pixels);
+        let (mut errors, mut codes) = (Vec::new(), Vec::new());
         let mut keep = |trained: Trained<Autoencoder>| {
             errors.extend(trained.errors);
+            codes.extend(trained.codes);
             trained.model
         };
-        stack.ae1 = keep(self.train("stack-1", &stack.ae1, &stages[0], pixels)?);
-        let second = in_parts(pixels, config.bands, self.device, |x| stack.second_input(x))?;
-        stack.ae2 = keep(self.train("stack-2", &stack.ae2, &stages[1], &second)?);
-        let columns = 2 * config.bands;
-        let third = in_parts(&second, columns, self.device, |x| stack.third_input(x))?;
-        drop(second);
-        stack.ae3 = keep(self.train("stack-3", &stack.ae3, &stages[2], &third)?);
+        let stage = |name, index: usize, before| Stage {
+            name,
+            config: &stages[index],
+            pixels,
+            before,
+        };
+        let first = stage("stack-1", 0, Before::default());
+        stack.ae1 = keep(self.train(&stack.ae1, &first)?);
+        let before = Before::second(Direct::new(&stack.ae1)?);
+        let second = stage("stack-2", 1, before.clone());
+        stack.ae2 = keep(self.train(&stack.ae2, &second)?);
+        let before = before.third(Direct::new(&stack.ae2)?);
+        stack.ae3 = keep(self.train(&stack.ae3, &stage("stack-3", 2, before))?);
         Ok(Trained {
             model: stack,
             errors,
+            codes,
         })
     }
 }

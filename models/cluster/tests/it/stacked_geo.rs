@@ -1,17 +1,20 @@
 //! stacked-geo: counts, behaviour, training, maps, weights and refusals.
 
+mod refusals;
+mod scenes;
+
 use burn::{
     module::Module,
     tensor::{Distribution, Tensor},
 };
 use menagerie_cluster::stacked_geo::{
     AutoencoderConfig, AutoencoderTraining, ClassMap, Features, Fit, MinMax, NO_CLASS, Pca,
-    ScenePixels, Stack, StackConfig, StageConfig, collect, label, selu, weights,
+    ScenePixels, Stack, StackConfig, StageConfig, collect, label, sample, selu, weights,
 };
 use menagerie_core::Seed;
 use menagerie_data_image::geotiff::{GeoTags, Samples, Scene, write_bands};
 use menagerie_hub::{HubOptions, Source, StateDict};
-use menagerie_nn::clustering::{Contingency, KMeansConfig, Quality};
+use menagerie_nn::clustering::{Contingency, KMeansConfig, Quality, Rows};
 use menagerie_train::{Procedure, Progress, Run};
 use rand::RngExt;
 use std::path::Path;
@@ -253,6 +256,80 @@ fn fields_are_mapped_with_every_kind_of_features() {
 }
 
 #[test]
+fn a_finished_run_of_other_pixels_is_not_taken_for_this_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let device = device();
+    let progress = Progress::silent();
+    let mut rng = Seed(1).rng();
+    let pixels: Vec<f32> = (0..60 * 4).map(|_| rng.random()).collect();
+    let mut others = pixels.clone();
+    others[171] = 1.0 - others[171];
+    let fit = fit(dir.path(), &progress, &device, true);
+    let stages = [stage(2), stage(2), stage(2)];
+    let stack = |pixels: &[f32]| fit.stack(&StackConfig::new(4), &stages, pixels);
+    let first = stack(&pixels).unwrap();
+    let again = stack(&pixels).unwrap();
+    assert_eq!(
+        menagerie_hub::values(&again.model),
+        menagerie_hub::values(&first.model)
+    );
+    let single = |pixels: &[f32]| {
+        let config = AutoencoderConfig::canonical(4);
+        fit.autoencoder("canonical", &config, &stage(2), pixels)
+    };
+    single(&pixels).unwrap();
+    for error in [stack(&others).unwrap_err(), single(&others).unwrap_err()] {
+        let text = error.to_string();
+        assert!(
+            text.contains("config.json: the run was started with pixels.hash = "),
+            "{text}"
+        );
+        assert!(text.contains(", but pixels.hash = "), "{text}");
+        let end = "resume with the same configuration or choose another folder";
+        assert!(text.ends_with(end), "{text}");
+    }
+}
+
+#[test]
+fn collapsed_codes_are_told_and_refused_if_restarts_cannot_help() {
+    let dir = tempfile::tempdir().unwrap();
+    let device = device();
+    let progress = Progress::silent();
+    let mut rng = Seed(1).rng();
+    let pixels: Vec<f32> = (0..200 * 4).map(|_| rng.random()).collect();
+    let fit = fit(dir.path(), &progress, &device, true);
+    let train = |name: &str, stage: &StageConfig| {
+        fit.autoencoder(name, &AutoencoderConfig::canonical(4), stage, &pixels)
+    };
+    // A few passes change little of a fresh network, whose code varies in two directions.
+    let alive = train("alive", &stage(3).with_restarts(2)).unwrap();
+    assert_eq!((alive.codes[0].rank(), alive.collapsed()), (2, false));
+    assert!(!dir.path().join("alive-again-1").exists());
+    // A penalty that nothing stands up to: every unit says the same of every pixel.
+    let heavy = StageConfig::new(150, 32)
+        .with_learning_rate(2e-2)
+        .with_penalty(10.0);
+    let dead = train("dead", &heavy).unwrap();
+    assert!(dead.collapsed(), "{:?}", dead.codes);
+    // The same run, only now it matters.
+    let error = train("dead", &heavy.with_restarts(1)).unwrap_err();
+    let rank = dead.codes[0].rank();
+    let text = error.to_string();
+    assert!(
+        rank < 2 && text.starts_with("the rank of the codes of dead is "),
+        "{text}"
+    );
+    assert!(
+        text.ends_with(
+            "must be 2, its units: 2 attempts from different weights have collapsed; lower the \
+             penalty or allow more restarts"
+        ),
+        "{text}"
+    );
+    assert!(dir.path().join("dead-again-1").is_dir());
+}
+
+#[test]
 fn a_resumed_stage_equals_an_uninterrupted_one() {
     let dir = tempfile::tempdir().unwrap();
     let device = device();
@@ -309,8 +386,9 @@ fn maps_keep_where_the_scene_lies() {
     map.write_png(&dir.path().join("map.png")).unwrap();
     assert_eq!(map.colours().len(), 3 * 1_200);
     assert_eq!(map.counts(), [400, 360, 360]);
-    let names = [(0, 2), (2, 0)].into_iter().collect();
-    assert_eq!(map.renamed(&names).counts(), [360, 360, 400]);
+    let names = [(0, 2), (1, 1), (2, 0)].into_iter().collect();
+    let renamed = map.renamed(&names, 3).unwrap();
+    assert_eq!(renamed.counts(), [360, 360, 400]);
 }
 
 #[test]
@@ -352,107 +430,4 @@ fn weights_round_trip_and_other_numbers_of_bands_are_refused() {
     std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
     let error = weights::load_stack(&config, &path, &device).unwrap_err();
     assert!(error.to_string().contains("stack.safetensors"), "{error}");
-}
-
-#[test]
-fn impossible_configurations_are_refused() {
-    let device = device();
-    let refusal = |config: &StackConfig| config.init(&device).unwrap_err().to_string();
-    assert_eq!(
-        refusal(&StackConfig::new(1)),
-        "AutoencoderConfig.inputs = 1: must be at least 2: there is nothing to compress in one band"
-    );
-    assert_eq!(
-        refusal(&StackConfig::new(7).with_second(vec![10])),
-        "StackConfig.second = [10]: needs at least two layers: the second is passed on"
-    );
-    assert_eq!(
-        refusal(&StackConfig::new(7).with_third(vec![15, 0, 2])),
-        "AutoencoderConfig.widths = [15, 0, 2]: needs at least one layer, each with at least one unit"
-    );
-    for (config, text) in [
-        (
-            StageConfig::new(0, 64),
-            "StageConfig.epochs = 0: must be at least 1",
-        ),
-        (
-            StageConfig::first().with_penalty(-1.0),
-            "StageConfig.penalty = -1.0: must be finite and not negative",
-        ),
-        (
-            StageConfig::first().with_learning_rate(f64::INFINITY),
-            "StageConfig.learning_rate = inf: must be finite and above 0",
-        ),
-    ] {
-        assert_eq!(config.validate().unwrap_err().to_string(), text);
-    }
-}
-
-#[test]
-fn scenes_that_do_not_fit_are_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    let device = device();
-    let path = dir.path().join("empty.tif");
-    let geo = GeoTags::default();
-    // Nothing but nodata.
-    write_bands(&path, Samples::U8(&[9; 24]), 2, [3, 4], &geo, Some(9.0)).unwrap();
-    let empty = Scene::open(&[&path]).unwrap();
-    let error = MinMax::fit(&ScenePixels::raw(&empty)).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "the number of pixels with data is 0: a scene must have a pixel with data in every band"
-    );
-    let error = KMeansConfig::new(2)
-        .fit(&ScenePixels::raw(&empty), Seed(0))
-        .unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "the number of points is 0: must be at least 1"
-    );
-
-    let (scene, _) = scene(dir.path());
-    let scaling = MinMax::fit(&ScenePixels::raw(&scene)).unwrap();
-    let error = ScenePixels::scaled(&empty, &scaling).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "the number of bands is 2: must be 4, as those that were scaled"
-    );
-    let points = ScenePixels::scaled(&scene, &scaling).unwrap();
-    let error = KMeansConfig::new(1_121).fit(&points, Seed(0)).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "the number of clusters is 1121: must be at most the number of points, 1120"
-    );
-    // A stack for other bands than the scene's.
-    let features = Features::Stack(drawn(&StackConfig::landsat8(), 0), device.clone());
-    let rule = "the number of bands is 4: must be 7, as those of the features";
-    assert_eq!(features.points(&points).unwrap_err().to_string(), rule);
-    let centres = KMeansConfig::new(2).fit(&points, Seed(0)).unwrap();
-    let error = label(&scene, &scaling, &features, &centres).unwrap_err();
-    assert_eq!(error.to_string(), rule);
-    // Centres of the bands, but features of other numbers.
-    let principal = Features::principal(Pca::fit(&points).unwrap(), 0.5);
-    let error = label(&scene, &scaling, &principal, &centres).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "the length of a point is 1: must be 4, as that of the centres"
-    );
-    let model = AutoencoderConfig::canonical(7).init(&device).unwrap();
-    let error = AutoencoderTraining::new(&model, &[0.5; 13], &StageConfig::first(), Seed(0));
-    assert_eq!(
-        error.err().unwrap().to_string(),
-        "the number of values is 13: must be a positive multiple of 7, the values of a pixel"
-    );
-    let stack = drawn(&StackConfig::landsat8(), 0);
-    let error = stack.forward(Tensor::zeros([3, 4], &device)).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "pixels is [3, 4]: must be [batch, 7] with at least one pixel: the network was built for as \
-         many bands"
-    );
-    let error = stack
-        .ae1
-        .encoder_layer(Tensor::zeros([3, 7], &device), 3)
-        .unwrap_err();
-    assert_eq!(error.to_string(), "the encoder layer is 3: must be below 3");
 }
