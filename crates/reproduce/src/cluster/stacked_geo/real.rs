@@ -1,13 +1,17 @@
 //! The real scenes: maps, indices and elbows.
 
-use super::{Experiment, Method, Place, WINDOW, runs::Networks};
+use super::{
+    Experiment, Method, Place, WINDOW,
+    runs::{Networks, fit},
+};
 use crate::{Context, jobs};
 use anyhow::Context as _;
-use menagerie_cluster::stacked_geo::{ClassMap, MinMax, NO_CLASS, Pca, ScenePixels, collect};
+use menagerie_cluster::stacked_geo::{
+    ClassMap, MinMax, NO_CLASS, Pca, ScenePixels, collect, elbow, label,
+};
 use menagerie_core::{Result, Seed};
 use menagerie_nn::clustering::{KMeansConfig, Quality, Rows};
 use menagerie_train::Progress;
-use std::ops::RangeInclusive;
 
 /// What came of a real scene.
 pub(super) struct Survey {
@@ -19,6 +23,8 @@ pub(super) struct Survey {
     pub variance: f64,
     /// Mean squared errors of the ordinary autoencoder and of the three of the stack.
     pub errors: Vec<f64>,
+    /// How many of their codes have collapsed.
+    pub collapsed: usize,
     /// How many components hold 90 % of the variance.
     pub components: usize,
     /// The scene in colour, `[3, height, width]`.
@@ -62,7 +68,7 @@ fn survey(
     let bands = scene.bands();
     let seed = Seed(context.seed);
     let folder = context.out.join(place.id);
-    let networks = Networks::train(&folder, bands, &pixels, seed, context, progress)?;
+    let networks = Networks::train(&fit(&folder, seed, context, progress), bands, &pixels)?;
     let maps = context.out.join("maps");
     menagerie_core::fs::create_dir(&maps)?;
     let mut arms = Vec::new();
@@ -70,15 +76,13 @@ fn survey(
         let features = networks.features(method, &pca, &context.device);
         let values = features.of(&pixels)?;
         let points = Rows::new(&values, features.dim())?;
-        let k_means = |clusters: usize, restarts: usize| {
-            KMeansConfig::new(clusters)
-                .with_restarts(restarts)
-                .fit(&points, seed.stream("k-means"))
-        };
+        let (restarts, k_means) = (experiment.restarts, seed.stream("k-means"));
         let clusters = method.clusters();
-        let centres = k_means(clusters, experiment.restarts)?;
+        let centres = KMeansConfig::new(clusters)
+            .with_restarts(restarts)
+            .fit(&points, k_means)?;
         let quality = Quality::of(&points, &centres.assign(&points)?)?;
-        let map = menagerie_cluster::stacked_geo::label(scene, &scaling, &features, &centres)?;
+        let map = label(scene, &scaling, &features, &centres)?;
         let map = map.majority(WINDOW)?;
         let file = maps.join(format!("{}-{}.tif", place.id, method.id()));
         map.write(&file, scene.geo())?;
@@ -86,9 +90,7 @@ fn survey(
         arms.push(Arm {
             clusters,
             quality,
-            elbow: elbow(&experiment.elbow, |clusters| {
-                Ok(k_means(clusters, 2)?.inertia)
-            })?,
+            elbow: shares(elbow(&points, experiment.elbow.clone(), restarts, k_means)?),
             map,
         });
     }
@@ -97,26 +99,17 @@ fn survey(
         arms,
         variance: pca.variance.iter().sum::<f64>() / bands as f64,
         errors: networks.errors(),
+        collapsed: networks.collapsed(),
         components: pca.select(0.9),
         picture: picture(place)?,
     })
 }
 
 /// Inertias by number of clusters, the first of them as 1.
-fn elbow(
-    range: &RangeInclusive<usize>,
-    inertia: impl Fn(usize) -> Result<f64>,
-) -> Result<Vec<(f64, f64)>> {
-    let points: Result<Vec<(f64, f64)>> = range
-        .clone()
-        .map(|clusters| Ok((clusters as f64, inertia(clusters)?)))
-        .collect();
-    let points = points?;
-    let first = points.first().map_or(1.0, |(_, inertia)| *inertia);
-    Ok(points
-        .into_iter()
-        .map(|(k, inertia)| (k, inertia / first))
-        .collect())
+fn shares(inertias: Vec<(usize, f64)>) -> Vec<(f64, f64)> {
+    let first = inertias.first().map_or(1.0, |(_, inertia)| *inertia);
+    let share = |(clusters, inertia)| (clusters as f64, inertia / first);
+    inertias.into_iter().map(share).collect()
 }
 
 /// The scene in colour: the lowest and the highest hundredth of each band are cut off.

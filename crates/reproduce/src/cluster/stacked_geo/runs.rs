@@ -1,12 +1,12 @@
 //! The procedural scenes: every method on every scene, against the units.
 
-use super::{Experiment, Method, WINDOW};
+use super::{Experiment, Method, WINDOW, reference};
 use crate::{Context, jobs};
 use anyhow::Context as _;
 use burn::tensor::Device;
 use menagerie_cluster::stacked_geo::{
     Autoencoder, AutoencoderConfig, ClassMap, Features, Fit, MinMax, Pca, Stack, StackConfig,
-    StageConfig, Trained,
+    StageConfig, Trained, in_parts,
 };
 use menagerie_core::{Result, Seed};
 use menagerie_data_synthetic::{MultispectralScene, ScenesConfig};
@@ -22,8 +22,14 @@ pub(super) struct Outcome {
     pub variance: f64,
     /// Mean squared errors of the ordinary autoencoder and of the three of the stack.
     pub errors: Vec<f64>,
+    /// The part of the last error that is beyond the reach of a sigmoid.
+    pub beyond: f64,
+    /// How many of their codes have collapsed.
+    pub collapsed: usize,
     /// How many components hold 90 % of the variance.
     pub components: usize,
+    /// Of the values of the scene.
+    pub hash: String,
     /// The scene itself, of the first seed.
     pub scene: Option<MultispectralScene>,
 }
@@ -61,23 +67,25 @@ pub(super) struct Networks {
     pub stack: Trained<Stack>,
 }
 
+/// How the networks of a scene are trained.
+pub(super) fn fit<'a>(
+    folder: &'a Path,
+    seed: Seed,
+    context: &'a Context,
+    progress: &'a Progress,
+) -> Fit<'a> {
+    Fit {
+        seed,
+        folder,
+        resume: context.resume,
+        progress,
+        device: &context.device,
+    }
+}
+
 impl Networks {
     /// Trains them on scaled pixels `[n, bands]`, as published.
-    pub fn train(
-        folder: &Path,
-        bands: usize,
-        pixels: &[f32],
-        seed: Seed,
-        context: &Context,
-        progress: &Progress,
-    ) -> Result<Self> {
-        let fit = Fit {
-            seed,
-            folder,
-            resume: context.resume,
-            progress,
-            device: &context.device,
-        };
+    pub fn train(fit: &Fit, bands: usize, pixels: &[f32]) -> Result<Self> {
         let canonical = AutoencoderConfig::canonical(bands);
         let stack = StackConfig::new(bands);
         Ok(Self {
@@ -91,6 +99,26 @@ impl Networks {
         [self.single.errors.as_slice(), &self.stack.errors].concat()
     }
 
+    /// The mean squared distance from the inputs of the third autoencoder to 0..1, for pixels
+    /// `[n, bands]`: what its sigmoid leaves whatever it learns.
+    fn beyond(&self, pixels: &[f32], device: &Device) -> Result<f64> {
+        let stack = &self.stack.model;
+        let bands = stack.ae1.config().inputs;
+        let inputs = in_parts(pixels, bands, device, |x| {
+            stack.third_input(stack.second_input(x)?)
+        })?;
+        let squares = inputs
+            .iter()
+            .map(|&x| f64::from(x - x.clamp(0.0, 1.0)).powi(2));
+        Ok(squares.sum::<f64>() / inputs.len() as f64)
+    }
+
+    /// How many codes have collapsed.
+    pub fn collapsed(&self) -> usize {
+        let codes = self.single.codes.iter().chain(&self.stack.codes);
+        codes.filter(|code| code.collapsed()).count()
+    }
+
     /// What a method clusters.
     pub fn features(&self, method: Method, pca: &Pca, device: &Device) -> Features {
         match method {
@@ -101,6 +129,9 @@ impl Networks {
         }
     }
 }
+
+/// Values of the largest scene that is written out for other programs.
+const EXPORTED: usize = 1 << 20;
 
 /// The outcomes of all scenes, in the order of their seeds.
 pub(super) fn all(experiment: &Experiment, context: &Context) -> anyhow::Result<Vec<Outcome>> {
@@ -138,7 +169,11 @@ fn scene(
     MinMax::fit(&Rows::new(&pixels, bands)?)?.apply(&mut pixels);
     let pca = Pca::fit(&Rows::new(&pixels, bands)?)?;
     let folder = context.out.join(format!("scene-{}", seed.0));
-    let networks = Networks::train(&folder, bands, &pixels, seed, context, progress)?;
+    let fit = fit(&folder, seed, context, progress);
+    let networks = Networks::train(&fit, bands, &pixels)?;
+    if pixels.len() <= EXPORTED {
+        reference::export(&scene, &fit, &folder.join("scene.safetensors"))?;
+    }
     let units: Vec<usize> = scene.units.iter().copied().map(usize::from).collect();
     let arms: Result<Vec<Arm>> = Method::ALL
         .into_iter()
@@ -156,7 +191,10 @@ fn scene(
             Ok(Arm {
                 plain: Scores::of(&units, &labels)?,
                 cleaned: Scores::of(&units, &cleaned)?,
-                map: map.renamed(&Contingency::new(&units, &cleaned)?.matching()),
+                map: map.renamed(
+                    &Contingency::new(&units, &cleaned)?.matching(),
+                    config.units,
+                )?,
             })
         })
         .collect();
@@ -165,7 +203,10 @@ fn scene(
         arms: arms?,
         variance,
         errors: networks.errors(),
+        beyond: networks.beyond(&pixels, &context.device)?,
+        collapsed: networks.collapsed(),
         components: pca.select(0.9),
+        hash: reference::hash(&scene.values),
         scene: Some(scene),
     })
 }
