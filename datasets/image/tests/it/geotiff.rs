@@ -496,6 +496,7 @@ fn impossible_requests_are_refused() {
 }
 
 #[test]
+#[allow(clippy::print_stderr)]
 fn the_real_scenes_have_the_statistics_that_they_announce() {
     let locator = Locator::from_env();
     let set = menagerie_data::dataset("landsat").unwrap();

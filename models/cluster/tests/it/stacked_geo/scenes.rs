@@ -47,6 +47,7 @@ fn a_sample_takes_its_share_of_every_part_of_a_scene() {
 
 /// rasterio's sample, whose nodata fills the margin of a scene that lies askew.
 #[test]
+#[allow(clippy::print_stderr)]
 fn the_margin_of_a_real_scene_has_no_class() {
     let Some(dir) = std::env::var_os("MENAGERIE_DATA") else {
         eprintln!("skipped: MENAGERIE_DATA is not set");
