@@ -24,17 +24,6 @@ pub fn test(workspace: &Workspace, _: &Args) -> Result<u8> {
     process::run(&mut test_command(workspace, &[])?)
 }
 
-/// Systems that were not held to their fixtures on `ndarray` and `tch` yet. They are not done; this
-/// list is to become empty.
-const FLEX_ALONE: [&str; 6] = [
-    "convit",
-    "depict",
-    "diffusion-classifier",
-    "maestro",
-    "slab",
-    "stacked-geo",
-];
-
 /// The device on which the systems' tests run.
 const DEVICE: &str = "MENAGERIE_DEVICE";
 
@@ -95,7 +84,6 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<u8> {
         log.step(&format!("parity on {device}"), |tests| {
             let plan = Plan {
                 slugs: &[],
-                skip: &FLEX_ALONE,
                 dir: None,
                 device,
                 features: features.to_vec(),
@@ -107,11 +95,10 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<u8> {
         });
         log.step(&format!("tests on {device}"), |tests| {
             let mut command = parity::cargo_test(workspace, Some("it"), &[], features)?;
-            command.arg("--");
-            for slug in FLEX_ALONE {
-                command.args(["--skip", &format!("{}::", slug.replace('-', "_"))]);
-            }
             command.env(DEVICE, device).env(BURN_DEVICE, "flex");
+            // The tensors of tests are small: handing them to libtorch's threads takes longer than
+            // the work, and many times as long where cores are shared.
+            command.env("OMP_NUM_THREADS", "1");
             process::tee(&mut command, |line| tests.count(line))
         });
     }

@@ -20,8 +20,6 @@ use std::{
 pub struct Plan<'a> {
     /// The requested systems; none stands for all.
     pub slugs: &'a [String],
-    /// Systems that are left out where none is requested.
-    pub skip: &'a [&'a str],
     /// The folder with the fixtures; the families' own if absent.
     pub dir: Option<PathBuf>,
     /// The device as the user names it.
@@ -59,7 +57,6 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<u8> {
         .transpose()?;
     let plan = Plan {
         slugs: args.positionals(),
-        skip: &[],
         dir,
         device,
         features: device::feature(device)?.into_iter().collect(),
@@ -108,19 +105,12 @@ pub fn execute(workspace: &Workspace, plan: &Plan) -> Result<(u8, Tally)> {
             }
             jobs
         }
-        _ => {
-            let kept = |system: &System| !plan.skip.contains(&system.slug.as_str());
-            let systems: Vec<System> = systems.into_iter().filter(kept).collect();
-            requested(&systems, plan.slugs)
-        }
+        _ => requested(&systems, plan.slugs),
     };
     for (packages, slugs) in jobs {
         let chosen: &[String] = if plan.whole { &[] } else { &packages };
         let mut command = cargo_test(workspace, Some("parity"), chosen, &plan.features)?;
         command.arg("--").args(&slugs);
-        for skipped in plan.skip {
-            command.args(["--skip", skipped]);
-        }
         if let Some(dir) = &plan.dir {
             command.arg("--dir").arg(dir);
         }
@@ -276,7 +266,6 @@ mod tests {
             .unwrap();
         let plan = |slugs, dir: &str| Plan {
             slugs,
-            skip: &[],
             dir: Some(workspace.path(dir)),
             device: "flex",
             features: Vec::new(),
@@ -311,7 +300,6 @@ mod tests {
         workspace.write("fixtures/zebra/a.safetensors", "").unwrap();
         let plan = Plan {
             slugs: &[],
-            skip: &[],
             dir: Some(workspace.path("fixtures")),
             device: "flex",
             features: Vec::new(),

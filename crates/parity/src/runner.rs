@@ -58,9 +58,6 @@ pub struct Summary {
 struct Arguments {
     /// The systems to look at; all of them without any
     slugs: Vec<String>,
-    /// A system to leave out where none is named
-    #[arg(long)]
-    skip: Vec<String>,
     /// The folder with one folder of fixtures per system
     #[arg(long, env = "MENAGERIE_FIXTURES")]
     dir: Option<PathBuf>,
@@ -80,7 +77,7 @@ struct Arguments {
 
 /// The whole of a family's `tests/parity.rs`.
 ///
-/// Arguments are `[slug…] --skip SLUG --dir DIR --device D`, where `--skip` counts without a slug; `fixtures` is the folder without `--dir` and
+/// Arguments are `[slug…] --dir DIR --device D`; `fixtures` is the folder without `--dir` and
 /// without `MENAGERIE_FIXTURES`. Exits with 0 when every fixture passes, 1 when one fails or none
 /// was found, 2 for arguments that cannot be understood.
 pub fn main(fixtures: &str, cases: &[Case]) -> ExitCode {
@@ -91,20 +88,9 @@ pub fn main(fixtures: &str, cases: &[Case]) -> ExitCode {
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
-    let slugs = match arguments.slugs.is_empty() && !arguments.skip.is_empty() {
-        false => arguments.slugs,
-        true => {
-            let kept = all_but(cases, &arguments.skip);
-            if kept.is_empty() {
-                let _ = writeln!(io::stdout(), "0 passed, 0 failed");
-                return ExitCode::SUCCESS;
-            }
-            kept
-        }
-    };
     let options = Options {
         dir: arguments.dir.unwrap_or_else(|| PathBuf::from(fixtures)),
-        slugs,
+        slugs: arguments.slugs,
         device: arguments.device,
     };
     match run(&options, cases, &mut io::stdout().lock()) {
@@ -115,15 +101,6 @@ pub fn main(fixtures: &str, cases: &[Case]) -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
-}
-
-/// The systems of `cases` that are not in `skip`, each once.
-fn all_but(cases: &[Case], skip: &[String]) -> Vec<String> {
-    let slugs: BTreeSet<&str> = cases.iter().map(|case| case.slug).collect();
-    let kept = slugs
-        .into_iter()
-        .filter(|slug| !skip.iter().any(|skipped| skipped == slug));
-    kept.map(str::to_owned).collect()
 }
 
 /// Runs `cases` on the fixtures below `options.dir` and writes a row for each to `out`.
@@ -417,21 +394,4 @@ fn message(payload: &(dyn Any + Send)) -> String {
         .unwrap_or("without a message")
         .trim()
         .replace('\n', " ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn skipped_systems_are_left_out() {
-        let case = |slug| Case {
-            slug,
-            case: "forward",
-            run: |_, _, _| Ok(()),
-        };
-        let cases = [case("mae-base"), case("dmae"), case("dmae")];
-        let skip = ["mae-base".to_owned(), "elsewhere".to_owned()];
-        assert_eq!(all_but(&cases, &skip), ["dmae"]);
-    }
 }
