@@ -52,6 +52,7 @@ fn settings(report: &mut Report, context: &Context, experiment: &Experiment) {
     report
         .setting("device", format!("{:?}", context.device))
         .setting("seeds", experiment.seeds)
+        .setting("seeds on all images", experiment.seeds_on_all)
         .setting("first seed", context.seed)
         .setting("width", config.dim)
         .setting("heads", config.heads)
