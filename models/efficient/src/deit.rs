@@ -300,7 +300,10 @@ mod tests {
         assert_eq!(recipe.total_epochs(), 300);
         let schedule = recipe.schedule(10).unwrap();
         assert_eq!(schedule.at(59), recipe.at_epoch(5));
-        assert_eq!(schedule.at(5_000), 1e-5);
+        assert_eq!(schedule.at(2_999), recipe.at_epoch(299));
+        // Only a cool-down has the floor itself.
+        let cooled = recipe.with_cooldown(10).schedule(10).unwrap();
+        assert_eq!(cooled.at(3_050), 1e-5);
     }
 
     /// The formula of timm's `CosineLRScheduler` without `warmup_prefix`, with SLAB's arguments at 100
