@@ -215,7 +215,7 @@ def forward(name, model, x, repetitions):
 
 
 def main():
-    for batch, repetitions in ((1, 20), (16, 5)):
+    for batch, repetitions in ((1, 20), (8, 10), (16, 5)):
         x = torch.randn(batch, 3, 224, 224)
         for kind, attention in (("deit", Softmax), ("slab", Linear)):
             for name, norm in (("norm", "layer"), ("folded", nn.Identity)):

@@ -55,6 +55,11 @@ fn tiny_1(bencher: Bencher) {
     forward(bencher, ConVitConfig::tiny(), 1);
 }
 
+#[divan::bench(sample_count = 10, sample_size = 1)]
+fn tiny_8(bencher: Bencher) {
+    forward(bencher, ConVitConfig::tiny(), 8);
+}
+
 #[divan::bench(sample_count = 5, sample_size = 1)]
 fn tiny_16(bencher: Bencher) {
     forward(bencher, ConVitConfig::tiny(), 16);
@@ -63,6 +68,11 @@ fn tiny_16(bencher: Bencher) {
 #[divan::bench(sample_count = 20, sample_size = 1)]
 fn tiny_1_kept(bencher: Bencher) {
     prepared(bencher, ConVitConfig::tiny(), 1);
+}
+
+#[divan::bench(sample_count = 10, sample_size = 1)]
+fn tiny_8_kept(bencher: Bencher) {
+    prepared(bencher, ConVitConfig::tiny(), 8);
 }
 
 #[divan::bench(sample_count = 5, sample_size = 1)]

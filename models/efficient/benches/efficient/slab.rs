@@ -71,6 +71,26 @@ fn slab_folded_1(bencher: Bencher) {
     deit(bencher, NormKind::RepBatch, AttentionKind::Linear, 1);
 }
 
+#[divan::bench(sample_count = 10, sample_size = 1)]
+fn deit_norm_8(bencher: Bencher) {
+    deit(bencher, NormKind::Layer, AttentionKind::Softmax, 8);
+}
+
+#[divan::bench(sample_count = 10, sample_size = 1)]
+fn deit_folded_8(bencher: Bencher) {
+    deit(bencher, NormKind::RepBatch, AttentionKind::Softmax, 8);
+}
+
+#[divan::bench(sample_count = 10, sample_size = 1)]
+fn slab_norm_8(bencher: Bencher) {
+    deit(bencher, NormKind::Layer, AttentionKind::Linear, 8);
+}
+
+#[divan::bench(sample_count = 10, sample_size = 1)]
+fn slab_folded_8(bencher: Bencher) {
+    deit(bencher, NormKind::RepBatch, AttentionKind::Linear, 8);
+}
+
 #[divan::bench(sample_count = 5, sample_size = 1)]
 fn deit_norm_16(bencher: Bencher) {
     deit(bencher, NormKind::Layer, AttentionKind::Softmax, 16);
