@@ -84,7 +84,7 @@ fn accuracies(experiment: &Experiment, results: &Results) -> Table {
         "Test accuracy, %",
         ["network", "accuracy", "folded", "scores move by"],
     )
-    .note("Networks at another learning rate have one seed.");
+    .note("RepBN from the start and networks at another learning rate have one seed.");
     for arm in &experiment.arms {
         let outcomes = || {
             let outcomes = results.outcomes.iter();
