@@ -149,15 +149,18 @@ impl Gpsa {
     /// adds up to 1. It does not depend on the input.
     pub fn positions(&self, relative: &Relative) -> Tensor<3> {
         let tokens = relative.tokens();
-        let mut logits = self
-            .pos_proj
-            .weight
-            .val()
-            .transpose()
-            .matmul(relative.table.clone());
-        if let Some(bias) = &self.pos_proj.bias {
+        let mut weight = self.pos_proj.weight.val();
+        let mut bias = self.pos_proj.bias.as_ref().map(Param::val);
+        if self.gating == Gating::Content {
+            // Nothing uses the maps: a graph that no gradient ever reaches would be kept, step by
+            // step, until the end of the training.
+            weight = weight.detach();
+            bias = bias.map(Tensor::detach);
+        }
+        let mut logits = weight.transpose().matmul(relative.table.clone());
+        if let Some(bias) = bias {
             // It cancels; its gradient is zero up to rounding.
-            logits = logits + bias.val().unsqueeze_dim::<2>(1);
+            logits = logits + bias.unsqueeze_dim::<2>(1);
         }
         activation::softmax(logits.reshape([self.heads, tokens, tokens]), 2)
     }
