@@ -39,6 +39,15 @@
 //!
 //! Training goes through [`recipe`], [`ConVitConfig::prepare`] and Burn's `TrainStep`, which
 //! [`ConVit`] implements.
+//!
+//! # At small scale
+//!
+//! `cargo xtask reproduce convit` trains both networks on parts of Fashion-MNIST for 1 500 steps of 32
+//! images, in ten minutes on two cores. The ConViT leads by 3.6 ± 1.2 points with 500 images, by
+//! 1.5 ± 2.3 with 2 000 and by 1.5 with all 60 000: the rule is met, but beyond 500 images the lead
+//! is within its spread, and both networks, which see 48 000 images and end near 75 %, are far from
+//! the end of their training. With 2 000 images position alone does as well as the gate (73.3 against
+//! 73.4 %), content alone does not (65.8 %).
 
 mod config;
 mod gpsa;
