@@ -125,7 +125,7 @@ impl Experiment {
         let recipe = slab::recipe().with_mix(MixConfig::none());
         Ok(Self {
             train: Images::garments(fashion_mnist(Split::Train)?)?.moving(),
-            test: Images::garments(fashion_mnist(Split::Test)?)?,
+            test: Images::garments(fashion_mnist(Split::Test)?.stratified(5_000, Seed(0))?)?,
             softmax: config.clone().with_attention(AttentionKind::Softmax),
             linear: config,
             recipe,

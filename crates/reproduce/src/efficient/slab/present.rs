@@ -27,7 +27,7 @@ pub(super) fn report(
              the steps. The statistics of every batch normalisation are re-estimated afterwards, in one \
              pass over 5 000 training images. The experiment was designed for a width of 64 and \
              batches of 128; to end within ten minutes on two cores it has a width of 48 and batches \
-             of 32, and the card's ten passes of estimation are one. All 10 000 test images count."
+             of 32, and the card's ten passes of estimation are one. Half of the test images count."
         }
         Scale::Paper => {
             "DeiT-T, with a class token, and SLAB-DeiT-T under the published recipe. The best of ten \
