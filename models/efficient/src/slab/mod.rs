@@ -51,6 +51,15 @@
 //!
 //! Training goes through [`recipe`], [`prepare`] and Burn's `TrainStep`; afterwards [`reestimate`]
 //! re-estimates the statistics. [`Norm::merge_into`] folds a norm of somebody else's network.
+//!
+//! # At small scale
+//!
+//! `cargo xtask reproduce slab` trains a small DeiT on Fashion-MNIST for 1 500 steps of 32 images, in
+//! ten minutes on two cores. PRepBN ends above plain batch normalisation, which ends above layer
+//! normalisation: the networks are far from the end of their training, and layer normalisation,
+//! which is slowest to start here, gains most from a higher rate. Folded, the network takes about 0.8
+//! of the time; linear attention takes less than half of softmax's with 784 tokens, and learns faster.
+//! Plain batch normalisation does not diverge at this depth and rate.
 
 mod attention;
 mod config;
