@@ -48,6 +48,19 @@
 //!
 //! Training is the paper's procedure, [`Training`]. Fractions of a rank, which the official code
 //! multiplies and rounds up, are one too high there for some ranks; here ranks are integers.
+//!
+//! # At small scale
+//!
+//! `cargo xtask reproduce maestro` takes eight minutes on two cores. What the theory says of linear
+//! maps holds to a percent, and the lasso removes three quarters of a perceptron's ranks for two points
+//! of accuracy. Two rules are not met. *Truncation* asks for a lead of ten points over the
+//! decomposition of the dense network at 20 and at 30 % of the ranks; on MNIST it is 3.7 ± 4 and 14.4, on
+//! Fashion-MNIST 9.9 and 23.9. The dense network is what PyTorch trains with the same settings (93.4 to
+//! 94.0 % over seeds, and 30 to 36 and 50 to 56 % at those ranks); at a fifth of the ranks the last layer
+//! has two of ten, which bounds every method. *Footprint* asks the shrunk LeNet to beat a decomposition
+//! that stores as many numbers: at λ = 2.56e-4 and eight passes nine tenths of the numbers are left, and
+//! at that size the decomposition costs nothing yet (98.8 against 98.1 %); at 20 and 30 % of the ranks
+//! ordered factors lead by 14 and 36 points.
 
 mod attention;
 mod config;
