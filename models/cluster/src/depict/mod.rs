@@ -35,6 +35,14 @@
 //! AC-PIC in [`path_integral`]), warm-up of the softmax layer, alternation. Clusterings are scored by
 //! [`Contingency`](menagerie_nn::clustering::Contingency).
 //!
+//! # At small scale
+//!
+//! `cargo xtask reproduce depict` takes seven minutes on two cores. Joint training adds 2.5 points of
+//! ACC and 3.8 of NMI to k-means on the same autoencoder on 3 000 test images of MNIST, over six seeds; the
+//! rule asks for 2 and 4 and is *not met* by the NMI. Seeds differ by more than that: the same stages in
+//! PyTorch gave +5.1 and +6.7 with one seed, +1.1 and +2.2 with another. With more images the gain is
+//! larger: 3.1 and 5.5 points on the 60 000 training images, with one seed.
+//!
 //! # Where this differs from the released code
 //! - Labels of the initial k-means are used as they are; the code subtracts 1 from labels that begin
 //!   at 0.
