@@ -59,6 +59,14 @@
 //! | [`RidgeProbeConfig`] | a probe in closed form |
 //! | [`linear_cka`] | how alike two representations are |
 //! | [`weights`] | official names |
+//!
+//! # At small scale
+//!
+//! `cargo xtask reproduce diffusion-classifier` trains a small denoiser on Fashion-MNIST for 1 400 steps of
+//! 64 images, in about nine minutes on two cores. A linear probe of its best block is at 80.3 %, against
+//! 75.8 % before training and 77.1 % on pixels; the best block lies half-way up, and at a third of the
+//! noise's way the accuracy is 15 points lower. The rules are met with one seed; over draws of the noise
+//! the accuracy varies by 0.4 points.
 
 mod cka;
 mod config;
