@@ -17,6 +17,7 @@ mod jobs;
 pub mod mae;
 pub mod representation;
 pub mod sae;
+pub mod theory;
 
 use burn::tensor::Device;
 use menagerie_core::{Error, Result, System};
@@ -41,6 +42,8 @@ pub const RECIPES: &[Recipe] = &[
     sae::gradient_sae::RECIPE,
     sae::sae_base::RECIPE,
     sae::sae_dark_matter::RECIPE,
+    theory::jepa_linear::RECIPE,
+    theory::shallow::RECIPE,
 ];
 
 /// How a paper is reproduced.
