@@ -43,7 +43,6 @@ pub const RECIPES: &[Recipe] = &[
     sae::sae_base::RECIPE,
     sae::sae_dark_matter::RECIPE,
     theory::jepa_linear::RECIPE,
-    theory::shallow::RECIPE,
 ];
 
 /// How a paper is reproduced.

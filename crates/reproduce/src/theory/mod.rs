@@ -1,4 +1,3 @@
 //! Recipes of `menagerie-theory`.
 
 pub mod jepa_linear;
-pub mod shallow;

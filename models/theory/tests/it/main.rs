@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod jepa_linear;
-mod shallow;
 
 use burn::tensor::Device;
 
