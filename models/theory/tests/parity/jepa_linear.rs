@@ -215,10 +215,10 @@ fn paths(
 /// The recorded start, by way of the device; MAE's decoder starts as JEPA's predictor does.
 fn recorded(fixture: &Fixture, config: &JepaLinearConfig, device: &Device) -> Result<Chain> {
     let mut weights = fixture.weights();
-    if config.kind == Kind::Mae {
-        if let Some(head) = weights.remove("predictor.weight") {
-            weights.insert("decoder.weight", head);
-        }
+    if config.kind == Kind::Mae
+        && let Some(head) = weights.remove("predictor.weight")
+    {
+        weights.insert("decoder.weight", head);
     }
     weights::from_state_dict(config, &weights, device)?.chain()
 }
