@@ -14,6 +14,7 @@ pub mod edge;
 pub mod efficient;
 pub mod generative;
 mod jobs;
+pub mod local_learning;
 pub mod mae;
 pub mod representation;
 pub mod sae;
@@ -33,6 +34,7 @@ pub const RECIPES: &[Recipe] = &[
     efficient::convit::RECIPE,
     efficient::slab::RECIPE,
     generative::diffusion_classifier::RECIPE,
+    local_learning::noprop::RECIPE,
     mae::color_mae::RECIPE,
     mae::dmae::RECIPE,
     mae::mae_base::RECIPE,

@@ -5,6 +5,13 @@ use menagerie_local_learning::noprop::{
     AdjointConfig, BackpropConfig, DtNoise, Training, TrainingConfig,
 };
 
+/// A tiny network with one change.
+fn changed(embedding: Embedding, change: impl Fn(&mut NetworkConfig)) -> DtConfig {
+    let mut network = tiny(embedding);
+    change(&mut network);
+    DtConfig::new(network)
+}
+
 #[test]
 fn impossible_configurations_are_refused() {
     let good = tiny(Embedding::OneHot);
@@ -15,23 +22,23 @@ fn impossible_configurations_are_refused() {
             "DtConfig.steps = 0: must be at least 1",
         ),
         (
-            dt(good.clone().with_dim(4)).validate(),
+            changed(Embedding::OneHot, |network| network.dim = 4).validate(),
             "NetworkConfig.dim = 4: must be 3, the number of classes, for one-hot embeddings",
         ),
         (
-            dt(tiny(Embedding::Prototype).with_dim(63)).validate(),
+            changed(Embedding::Prototype, |network| network.dim = 63).validate(),
             "NetworkConfig.dim = 63: must be 64, the numbers of an image, for prototypes",
         ),
         (
-            dt(tiny(Embedding::Learned).with_dim(0)).validate(),
+            changed(Embedding::Learned, |network| network.dim = 0).validate(),
             "NetworkConfig.dim = 0: must be at least 1",
         ),
         (
-            dt(good.clone().with_image([1, 8, 10])).validate(),
+            changed(Embedding::OneHot, |network| network.image = [1, 8, 10]).validate(),
             "NetworkConfig.image = [1, 8, 10]: needs channels, and sides that are divisible by 4",
         ),
         (
-            dt(good.clone().with_classes(1)).validate(),
+            changed(Embedding::OneHot, |network| network.classes = 1).validate(),
             "NetworkConfig.classes = 1: must be at least 2",
         ),
         (
