@@ -443,7 +443,7 @@ mod tests {
     fn back_propagation_through_more_blocks_holds_more() {
         let network = tiny(Embedding::OneHot, 2).with_convs([16, 16, 16]);
         let memory = memory::measure(&network, [2, 12], 64).unwrap();
-        // Ten more blocks of several megabytes each, whatever other tests hold meanwhile.
+        // Tests run one at a time: nothing else comes and goes meanwhile.
         let [few, many] = memory.backprop;
         assert!(many > 2 * few, "{few} {many}");
     }

@@ -52,9 +52,9 @@ mod backprop;
 mod block;
 mod config;
 mod continuous;
-mod discrete;
 mod flow;
 mod layers;
+mod model;
 pub mod objective;
 mod prototypes;
 mod readout;
@@ -69,9 +69,9 @@ pub use config::{
     AdjointConfig, BackpropConfig, CtConfig, DtConfig, Embedding, FmConfig, Head, NetworkConfig,
 };
 pub use continuous::{CtDraws, NoPropCt};
-pub use discrete::{DtNoise, NoPropDt, Trajectory};
 pub use flow::{FmDraws, NoPropFm};
 pub use layers::{ImagePath, Mode, RowNorm};
+pub use model::{DtNoise, NoPropDt, Trajectory};
 pub use objective::{CtLoss, DtLoss, FmLoss};
 pub use prototypes::prototypes;
 pub use readout::{Labelled, Readout};

@@ -3,9 +3,9 @@
 use super::adjoint::Adjoint;
 use super::backprop::Backprop;
 use super::continuous::{CtDraws, NoPropCt};
-use super::discrete::{DtNoise, NoPropDt};
 use super::flow::{FmDraws, NoPropFm};
 use super::layers::Mode;
+use super::model::{DtNoise, NoPropDt};
 use super::readout::{Labelled, Readout};
 use burn::config::Config;
 use burn::module::Module;

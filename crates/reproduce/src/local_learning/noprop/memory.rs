@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn large_buffers_are_counted() {
-        // Other tests run at the same time: far more than they take.
+        // Far more than anything else in the program takes or gives back meanwhile.
         const SIZE: usize = 1 << 28;
         let before = LIVE.load(Relaxed);
         let buffer = vec![1u8; SIZE];

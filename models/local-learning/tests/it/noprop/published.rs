@@ -28,7 +28,7 @@ impl ModuleVisitor for Count {
     }
 }
 
-fn count<M: Module>(model: &M, embedding: Embedding) -> usize {
+fn num_params<M: Module>(model: &M, embedding: Embedding) -> usize {
     let mut count = Count {
         path: Vec::new(),
         fixed: embedding == Embedding::OneHot,
@@ -76,9 +76,9 @@ fn published_sizes_have_the_reference_s_counts() {
             let ct = CtConfig::new(network.clone()).init(&device).unwrap();
             let fm = FmConfig::new(network).init(&device).unwrap();
             let found = [
-                count(&dt, embedding),
-                count(&ct, embedding),
-                count(&fm, embedding),
+                num_params(&dt, embedding),
+                num_params(&ct, embedding),
+                num_params(&fm, embedding),
             ];
             assert_eq!(found, wanted, "{embedding:?}");
         }

@@ -68,7 +68,7 @@ fn every_method_learns() {
             learns(
                 initialise(&tracked, seed, || fm.init(&tracked)).unwrap(),
                 5,
-                150,
+                600,
             ),
         ),
         (
