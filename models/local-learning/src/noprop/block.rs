@@ -60,6 +60,10 @@ pub enum DtLabel {
 
 /// The path of a noised label in continuous time.
 #[derive(Module, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is one in a model, next to megabytes of weights"
+)]
 pub enum ContinuousLabel {
     /// Of an embedding.
     Dense(Linear),

@@ -122,7 +122,7 @@ fn dropout(x: Tensor<4>, share: f64, mode: Mode) -> Tensor<4> {
     let mut bits = 0;
     let values: Vec<f32> = (0..dims.iter().product())
         .map(|at: usize| {
-            bits = if at % 2 == 0 {
+            bits = if at.is_multiple_of(2) {
                 rng.next_u32()
             } else {
                 bits >> 16

@@ -85,7 +85,7 @@ fn a_step_leaves_other_blocks_as_they_are() {
     let device = device().autodiff();
     let config = DtConfig::new(tiny(Embedding::Learned)).with_steps(3);
     let model = config.init(&device).unwrap();
-    let settings = super::training::settings();
+    let settings = training::settings();
     let mut optimiser = model.optimiser(&settings).unwrap();
     let (gradients, _) = model.gradients(&batch(6, 1, &device), 1, Seed(7)).unwrap();
     let trained = optimiser.step(0.1, model.clone(), gradients);
