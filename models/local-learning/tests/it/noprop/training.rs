@@ -44,7 +44,7 @@ fn every_method_learns() {
     let ct = CtConfig::new(network.clone()).with_inference_steps(20);
     let fm = FmConfig::new(network.clone()).with_inference_steps(20);
     let back = BackpropConfig::new(network.clone()).with_steps(3);
-    let adjoint = AdjointConfig::new(network).with_steps(4);
+    let adjoint = AdjointConfig::new(network).with_steps(8);
     let seed = Seed(11);
     let outcomes = [
         (
@@ -84,7 +84,7 @@ fn every_method_learns() {
             learns(
                 initialise(&tracked, seed, || adjoint.init(&tracked)).unwrap(),
                 5,
-                40,
+                200,
             ),
         ),
     ];
