@@ -14,9 +14,11 @@ pub mod edge;
 pub mod efficient;
 pub mod generative;
 mod jobs;
+pub mod local_learning;
 pub mod mae;
 pub mod representation;
 pub mod sae;
+pub mod series;
 pub mod theory;
 
 use burn::tensor::Device;
@@ -34,6 +36,7 @@ pub const RECIPES: &[Recipe] = &[
     efficient::convit::RECIPE,
     efficient::slab::RECIPE,
     generative::diffusion_classifier::RECIPE,
+    local_learning::noprop::RECIPE,
     mae::color_mae::RECIPE,
     mae::dmae::RECIPE,
     mae::mae_base::RECIPE,
@@ -43,6 +46,7 @@ pub const RECIPES: &[Recipe] = &[
     sae::sae_base::RECIPE,
     sae::sae_dark_matter::RECIPE,
     theory::jepa_linear::RECIPE,
+    theory::shallow::RECIPE,
 ];
 
 /// How a paper is reproduced.

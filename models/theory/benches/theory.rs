@@ -3,6 +3,8 @@
 
 #[path = "theory/jepa_linear.rs"]
 mod jepa_linear;
+#[path = "theory/shallow.rs"]
+mod shallow;
 
 fn main() {
     divan::main();

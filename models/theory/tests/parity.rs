@@ -2,11 +2,14 @@
 
 #[path = "parity/jepa_linear.rs"]
 mod jepa_linear;
+#[path = "parity/shallow.rs"]
+mod shallow;
+
 use menagerie_parity::Case;
 use std::process::ExitCode;
 
 /// One list per system.
-const CASES: &[&[Case]] = &[jepa_linear::CASES];
+const CASES: &[&[Case]] = &[jepa_linear::CASES, shallow::CASES];
 
 fn main() -> ExitCode {
     menagerie_parity::main(

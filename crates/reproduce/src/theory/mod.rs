@@ -1,3 +1,4 @@
 //! Recipes of `menagerie-theory`.
 
 pub mod jepa_linear;
+pub mod shallow;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod jepa_linear;
+mod shallow;
 
 use burn::tensor::Device;
 

@@ -1,0 +1,3 @@
+//! Recipes of `menagerie-local-learning`.
+
+pub mod noprop;

@@ -1,0 +1,188 @@
+//! The report.
+
+use super::{BACKPROP, DISCRETE, Experiment, Method, Results};
+use crate::{Context, Scale};
+use menagerie_core::Result;
+use menagerie_local_learning::noprop::SYSTEM;
+use menagerie_report::{Cell, Plot, Report, Stat, Table, Verdict, cells};
+
+/// How many points blocks that learn alone may lose to back-propagation.
+const LOSS: f64 = 3.0;
+/// By which factor memory may grow from five to ten blocks and still count as constant.
+const CONSTANT: f64 = 1.05;
+
+pub(super) fn report(
+    context: &Context,
+    experiment: &Experiment,
+    results: &Results,
+) -> Result<Report> {
+    let mut report = Report::new(&SYSTEM);
+    report
+        .setting("device", format!("{:?}", context.device))
+        .setting("seeds", experiment.seeds)
+        .setting("first seed", context.seed)
+        .setting("batch", experiment.training.batch)
+        .setting("learning rate", experiment.training.rate)
+        .setting("weight decay", experiment.training.weight_decay)
+        .setting("inferences per seed", experiment.inferences as usize);
+    report.text(match context.scale {
+        Scale::Small => {
+            "Five narrow blocks on 12 800 images of Fashion-MNIST, 4 000 to test with: each learns \
+             alone, one pass over the images after the other, against back-propagation through the \
+             same blocks with as many updates, each of which passes through all of them. The other \
+             methods and embeddings get fewer updates. The paper's own network of ten blocks gets on \
+             MNIST what the time allows, 20 updates of each block, and back-propagation as many passes \
+             of a block. The paper's numbers are those of a hundred epochs."
+        }
+        Scale::Paper => "The published recipe on CIFAR-10.",
+    });
+    report.table(accuracies(experiment, results))?;
+    let first = results.outcomes.iter().filter(|outcome| outcome.seed == 0);
+    let plot = first.fold(
+        Plot::new("Test accuracy, first seed", "updates", "%"),
+        |plot, outcome| plot.line(outcome.arm.as_str(), outcome.curve.iter().copied()),
+    );
+    report.plot("accuracy", plot)?;
+    report.table(memory(results))?;
+    verdicts(&mut report, experiment, results)?;
+    Ok(report)
+}
+
+fn of(results: &Results, name: &str) -> Stat {
+    let outcomes = results.outcomes.iter();
+    outcomes
+        .filter(|outcome| outcome.arm == name)
+        .map(|outcome| outcome.accuracy)
+        .collect()
+}
+
+fn accuracies(experiment: &Experiment, results: &Results) -> Table {
+    let mut table = Table::new(
+        "Test accuracy, %",
+        [
+            "method",
+            "accuracy",
+            "updates",
+            "passes of a block",
+            "training, s",
+        ],
+    )
+    .note("A pass of a block is forward and back, of one batch. Trainings ran beside each other.");
+    for arm in &experiment.arms {
+        let outcomes = results.outcomes.iter();
+        let seconds: Stat = outcomes
+            .filter(|outcome| outcome.arm == arm.name)
+            .map(|outcome| outcome.seconds)
+            .collect();
+        let passes = match arm.method {
+            Method::Backprop => arm.steps * arm.blocks,
+            Method::Adjoint => arm.steps * arm.inference,
+            _ => arm.steps,
+        };
+        table.push(cells![
+            arm.name.as_str(),
+            Cell::fixed(of(results, &arm.name), 2),
+            arm.steps,
+            passes,
+            Cell::fixed(seconds.mean, 0),
+        ]);
+    }
+    table
+}
+
+fn megabytes(bytes: usize) -> f64 {
+    bytes as f64 / 1e6
+}
+
+fn memory(results: &Results) -> Table {
+    let memory = &results.memory;
+    let mut table = Table::new(
+        "Memory of a training step beyond the parameters, MB",
+        ["blocks", "NoProp-DT", "back-propagation", "ratio"],
+    )
+    .note("The paper's network, counted where the flex backend gets its memory.");
+    for at in 0..2 {
+        let [ours, theirs] = [memory.discrete[at], memory.backprop[at]].map(megabytes);
+        table.push(cells![
+            memory.blocks[at],
+            Cell::fixed(ours, 1),
+            Cell::fixed(theirs, 1),
+            Cell::fixed(ours / theirs, 2),
+        ]);
+    }
+    table
+}
+
+fn verdicts(report: &mut Report, experiment: &Experiment, results: &Results) -> Result<()> {
+    let (ours, theirs) = (of(results, DISCRETE), of(results, BACKPROP));
+    let least = experiment.least;
+    report.verdict(
+        "accuracy",
+        Verdict::decided(
+            ours.mean >= least,
+            format!("{ours:.2} %"),
+            format!("at least {least} % of the test images"),
+        ),
+    )?;
+    report.verdict(
+        "back-propagation",
+        Verdict::decided(
+            ours.mean >= theirs.mean - LOSS,
+            format!("{ours:.2} % against {theirs:.2} %"),
+            format!("at most {LOSS} points below back-propagation with as many updates"),
+        ),
+    )?;
+    let memory = &results.memory;
+    let [few, many] = memory.discrete.map(megabytes);
+    let growth = many / few;
+    report.verdict(
+        "constant-memory",
+        Verdict::decided(
+            growth <= CONSTANT,
+            format!(
+                "{few:.1} MB with {} blocks, {many:.1} MB with {}",
+                memory.blocks[0], memory.blocks[1]
+            ),
+            format!("grows by a factor of at most {CONSTANT} from five to ten blocks"),
+        ),
+    )?;
+    let theirs = megabytes(memory.backprop[1]);
+    report.verdict(
+        "half-memory",
+        Verdict::reported(
+            format!(
+                "{many:.1} MB against {theirs:.1} MB, {:.2} of it",
+                many / theirs
+            ),
+            "no rule: the paper's figures are of a GPU and include what a framework holds",
+        ),
+    )?;
+    let listed = |wanted: &[&str]| {
+        let arms = experiment.arms.iter();
+        let found = arms.filter(|arm| wanted.iter().any(|part| arm.name.contains(part)));
+        let found = found.map(|arm| format!("{} {:.2} %", arm.name, of(results, &arm.name)));
+        found.collect::<Vec<_>>().join("; ")
+    };
+    report.verdict(
+        "continuous-time",
+        Verdict::reported(
+            listed(&["NoProp-CT", "NoProp-FM", "adjoint"]),
+            "no rule: few updates, and the adjoint method runs at the scale of the paper alone",
+        ),
+    )?;
+    report.verdict(
+        "embeddings",
+        Verdict::reported(
+            listed(&["NoProp-DT, prototypes", "NoProp-DT, 20"]),
+            "no rule: fewer updates than with one-hot embeddings; the curves share an axis",
+        ),
+    )?;
+    report.verdict(
+        "other-methods",
+        Verdict::reported(
+            "not run",
+            "no rule: the other methods are other systems; the paper's numbers are listed",
+        ),
+    )?;
+    Ok(())
+}

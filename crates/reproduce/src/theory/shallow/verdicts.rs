@@ -1,0 +1,147 @@
+//! The verdicts.
+
+use super::present::{over, test_loss, train_loss};
+use super::train::Outcome;
+use super::{Experiment, Results, Study};
+use menagerie_core::Result;
+use menagerie_report::{Report, Verdict};
+use menagerie_theory::shallow::{Form, ShallowConfig};
+
+/// How far the parallel form's test loss may be from the sequential one's, as a share of that.
+const SIMILAR: f64 = 0.15;
+/// The most layers for which it must be.
+const MODERATE: usize = 8;
+/// The fewest layers that count as deep.
+const DEEP: usize = 8;
+
+/// Where two forms are, in the mean over seeds.
+struct Pair<'a> {
+    config: &'a ShallowConfig,
+    one: f64,
+    other: f64,
+}
+
+fn pairs<'a>(
+    study: &'a Study,
+    outcomes: &[Outcome],
+    [one, other]: [Form; 2],
+    of: &dyn Fn(&Outcome) -> f64,
+) -> Vec<Pair<'a>> {
+    let mean = |config, form| over(outcomes, config, form, of).mean;
+    let configs = study.configs.iter();
+    configs
+        .map(|config| Pair {
+            config,
+            one: mean(config, one),
+            other: mean(config, other),
+        })
+        .collect()
+}
+
+fn words(pairs: &[&Pair], of: impl Fn(&Pair) -> String) -> String {
+    let words = pairs.iter().map(|pair| {
+        let ShallowConfig {
+            layers, filters, ..
+        } = pair.config;
+        format!("{layers}×{filters}: {}", of(pair))
+    });
+    words.collect::<Vec<_>>().join(", ")
+}
+
+pub(super) fn verdicts(
+    report: &mut Report,
+    experiment: &Experiment,
+    results: &Results,
+) -> Result<()> {
+    let (apart, off) = results.identical;
+    report.verdict(
+        "expansion",
+        Verdict::decided(
+            apart == 0.0 && off < 1e-5,
+            format!(
+                "scores of both forms of one layer differ by {apart:e}; the orders of eight linear \
+                 layers add up to within {off:.1e} of the result"
+            ),
+            "one layer gives equal scores in both forms, and all orders of a linear stack add up to \
+             its result within 1e-5 of its length",
+        ),
+    )?;
+    let (Some(study), Some(outcomes)) = (experiment.studies.first(), results.studies.first())
+    else {
+        return Ok(());
+    };
+    let forms = [Form::Parallel, Form::Sequential];
+    let test = pairs(study, outcomes, forms, &test_loss);
+    let moderate: Vec<&Pair> = test
+        .iter()
+        .filter(|pair| pair.config.layers <= MODERATE)
+        .collect();
+    let percent = |pair: &Pair| format!("{:+.1} %", 100.0 * (pair.one / pair.other - 1.0));
+    report.verdict(
+        "equal-losses",
+        Verdict::decided(
+            !moderate.is_empty()
+                && moderate
+                    .iter()
+                    .all(|pair| (pair.one - pair.other).abs() <= SIMILAR * pair.other),
+            format!(
+                "parallel beside sequential, layers × filters: {}",
+                words(&test.iter().collect::<Vec<_>>(), percent)
+            ),
+            "in the mean over seeds the parallel form's test loss is within 15 % of the sequential \
+             one's for every stack of up to 8 layers",
+        ),
+    )?;
+    let plain = pairs(study, outcomes, [Form::Parallel, Form::Plain], &test_loss);
+    let deep: Vec<&Pair> = plain
+        .iter()
+        .filter(|pair| pair.config.layers >= DEEP)
+        .collect();
+    report.verdict(
+        "beats-plain",
+        Verdict::decided(
+            !deep.is_empty() && deep.iter().all(|pair| pair.one <= pair.other),
+            words(&deep, |pair| {
+                format!("{:.3} and {:.3}", pair.one, pair.other)
+            }),
+            "in the mean over seeds the parallel form's test loss is not above that of the stack \
+             without identity, for every stack of 8 layers or more",
+        ),
+    )?;
+    let train = pairs(study, outcomes, forms, &train_loss);
+    let ratio = |pair: &Pair| format!("{:.2}", pair.one / pair.other);
+    report.verdict(
+        "equal-training",
+        Verdict::reported(
+            format!(
+                "parallel / sequential, layers × filters: {}",
+                words(&train.iter().collect::<Vec<_>>(), ratio)
+            ),
+            "shown: how far training losses are apart depends on depth and on how long one trains",
+        ),
+    )?;
+    let better = test.iter().filter(|pair| pair.one < pair.other).count();
+    report.verdict(
+        "generalises",
+        Verdict::reported(
+            format!(
+                "the parallel form has the smaller test loss for {better} of {} stacks",
+                test.len()
+            ),
+            "shown: `sometimes` has no threshold",
+        ),
+    )?;
+    let [deep, wide, fused] = results.times;
+    report.verdict(
+        "faster",
+        Verdict::reported(
+            format!(
+                "parallel layers take {:.0} % of the time of sequential ones, one convolution {:.0} %",
+                100.0 * wide / deep,
+                100.0 * fused / deep
+            ),
+            "shown: the paper gives no number",
+        ),
+    )?;
+    Ok(())
+}

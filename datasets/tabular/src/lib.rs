@@ -1,0 +1,1 @@
+//! Tables of categories and numbers: clicks, ratings, census.

@@ -1,0 +1,1 @@
+//! Click-through rates by two perceptrons whose outputs meet in a bilinear form.

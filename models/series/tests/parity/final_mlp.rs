@@ -1,0 +1,3 @@
+use menagerie_parity::Case;
+
+pub const CASES: &[Case] = &[];
