@@ -41,6 +41,7 @@ pub fn token_conv(
             rows,
             columns,
             channels,
+            stride: channels,
             kernel,
         };
         let parts = match tracked {

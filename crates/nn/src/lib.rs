@@ -10,6 +10,7 @@
 //! | [`depthwise`] | depth-wise convolution of tokens on a grid |
 //! | [`diffusion`] | noise schedules, the forward process, DDPM and DDIM, losses |
 //! | [`group_norm`] | group normalisation, alone and with modulation and SiLU |
+//! | [`linear_attention`] | attention without softmax, linear in the tokens, with a depth-wise convolution of the values |
 //! | [`mix`] | mixup and CutMix |
 //! | [`noise`] | normal numbers that are the same on every device |
 //! | [`norm`] | instance normalisation, alone and with its neighbours |
@@ -35,6 +36,7 @@ pub mod conv1d;
 pub mod depthwise;
 pub mod diffusion;
 pub mod group_norm;
+pub mod linear_attention;
 pub mod mix;
 pub mod noise;
 pub mod norm;

@@ -22,7 +22,15 @@ impl Kernel<3> for TokenConv {
         let w = depthwise::spread(filters, &self.grid, false);
         let bias = bias.repeat(self.grid.channels / bias.len());
         let mut y = Buffer::new(x.len());
-        depthwise::forward(Level::detect(), x, &w, Some(&bias), &self.grid, &mut y);
+        depthwise::forward(
+            Level::detect(),
+            x,
+            &w,
+            Some(&bias),
+            &self.grid,
+            &mut y,
+            |_, _| (),
+        );
         (y.into_tensor(inputs[0].shape()), ())
     }
 
@@ -38,7 +46,7 @@ impl Kernel<3> for TokenConv {
         let dx = wanted[0].then(|| {
             let w = depthwise::spread(filters, &self.grid, true);
             let mut dx = Buffer::new(x.len());
-            depthwise::forward(level, dy, &w, None, &self.grid, &mut dx);
+            depthwise::forward(level, dy, &w, None, &self.grid, &mut dx, |_, _| ());
             dx.into_tensor(inputs[0].shape())
         });
         let sums = wanted[1..]

@@ -6,6 +6,7 @@ pub(crate) mod conv;
 pub(crate) mod conv1d;
 pub(crate) mod depthwise;
 pub(crate) mod group_norm;
+pub(crate) mod linear_attention;
 pub(crate) mod norm;
 pub(crate) mod pointwise;
 pub(crate) mod resample;

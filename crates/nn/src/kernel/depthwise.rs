@@ -15,14 +15,20 @@ pub(crate) struct Grid {
     pub columns: usize,
     /// Channels of a token.
     pub channels: usize,
+    /// Numbers from one token of the input to the next.
+    pub stride: usize,
     /// Side of the kernel; odd.
     pub kernel: usize,
 }
 
 impl Grid {
-    /// Numbers of one sample.
-    pub(crate) fn sample(&self) -> usize {
-        self.rows * self.columns * self.channels
+    fn tokens(&self) -> usize {
+        self.rows * self.columns
+    }
+
+    /// The input from a sample on.
+    fn from<'a>(&self, x: &'a [f32], sample: usize) -> &'a [f32] {
+        &x[sample * self.tokens() * self.stride..]
     }
 
     fn taps(&self) -> usize {
@@ -77,7 +83,7 @@ fn row_body<const FMA: bool>(
             }
             for (tap_y, source_y) in grid.reach(row, grid.rows) {
                 for (tap_x, source_x) in grid.reach(column, grid.columns) {
-                    let from = (source_y * grid.columns + source_x) * channels + first;
+                    let from = (source_y * grid.columns + source_x) * grid.stride + first;
                     let tap = (tap_y * grid.kernel + tap_x) * channels + first;
                     if lanes == LANES {
                         let (x, w) = (&x[from..from + LANES], &w[tap..tap + LANES]);
@@ -98,7 +104,9 @@ fn row_body<const FMA: bool>(
     }
 }
 
-/// `x` and `y` `[samples][rows][columns][channels]`, `w [taps][channels]`, `bias [channels]`.
+/// `x [samples][rows][columns][stride]`, of which the first channels count, `y [samples][rows]
+/// [columns][channels]`, `w [taps][channels]`, `bias [channels]`. `finish` is given every row of `y`
+/// while it is in the cache, by sample and row.
 pub(crate) fn forward(
     level: Level,
     x: &[f32],
@@ -106,14 +114,17 @@ pub(crate) fn forward(
     bias: Option<&[f32]>,
     grid: &Grid,
     y: &mut [f32],
+    finish: impl Fn([usize; 2], &mut [f32]) + Sync,
 ) {
     let line = grid.columns * grid.channels;
     y.par_chunks_mut(line).enumerate().for_each(|(line, y)| {
         let (sample, row) = (line / grid.rows, line % grid.rows);
-        let x = &x[sample * grid.sample()..(sample + 1) * grid.sample()];
+        let x = grid.from(x, sample);
+        let line = &mut *y;
         per_level!(level, row_body(
-            x: &[f32], w: &[f32], bias: Option<&[f32]>, grid: &Grid, row: usize, y: &mut [f32]
+            x: &[f32], w: &[f32], bias: Option<&[f32]>, grid: &Grid, row: usize, line: &mut [f32]
         ));
+        finish([sample, row], y);
     });
 }
 
@@ -130,7 +141,7 @@ fn weight_body<const FMA: bool>(x: &[f32], dy: &[f32], grid: &Grid, sums: &mut [
             }
             for (tap_y, source_y) in grid.reach(row, grid.rows) {
                 for (tap_x, source_x) in grid.reach(column, grid.columns) {
-                    let from = (source_y * grid.columns + source_x) * channels;
+                    let from = (source_y * grid.columns + source_x) * grid.stride;
                     let tap = (tap_y * grid.kernel + tap_x) * channels;
                     let (x, w) = (&x[from..from + channels], &mut weights[tap..tap + channels]);
                     for ((sum, x), dy) in w.iter_mut().zip(x).zip(dy) {
@@ -151,11 +162,11 @@ pub(crate) fn weight(
     size: usize,
 ) -> (Vec<f32>, Vec<f32>) {
     let (taps, channels) = (grid.taps(), grid.channels);
-    let samples = x
-        .par_chunks(grid.sample())
-        .zip(dy.par_chunks(grid.sample()));
-    let parts: Vec<Vec<f32>> = samples
-        .map(|(x, dy)| {
+    let parts: Vec<Vec<f32>> = dy
+        .par_chunks(grid.tokens() * channels)
+        .enumerate()
+        .map(|(sample, dy)| {
+            let x = grid.from(x, sample);
             let mut sums = vec![0.0; (taps + 1) * channels];
             let sums_of = &mut sums[..];
             per_level!(level, weight_body(x: &[f32], dy: &[f32], grid: &Grid, sums_of: &mut [f32]));

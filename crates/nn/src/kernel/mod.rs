@@ -14,6 +14,7 @@ pub(crate) mod gelu;
 pub(crate) mod gemm;
 pub(crate) mod group_norm;
 pub(crate) mod layout;
+pub(crate) mod linear_attention;
 pub(crate) mod micro;
 pub(crate) mod norm;
 pub(crate) mod one_tap;

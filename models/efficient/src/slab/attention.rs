@@ -6,6 +6,8 @@ use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Device, Tensor, TensorData, activation};
 use menagerie_core::Result;
 use menagerie_nn::depthwise::token_conv;
+use menagerie_nn::linear_attention::self_attention;
+pub use menagerie_nn::linear_attention::{Order, linear_attention};
 use menagerie_nn::vit::{
     Linear, LinearConfig, PatchEmbed, PatchEmbedConfig, convolution_initializer,
 };
@@ -25,57 +27,6 @@ pub(crate) fn linear(inputs: usize, outputs: usize, bias: bool, device: &Device)
         ..LinearConfig::new(inputs, outputs)
     }
     .init(device)
-}
-
-/// Which product linear attention computes first; the result is the same up to rounding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// Keys with values: linear in the tokens.
-    KeysFirst,
-    /// Queries with keys: quadratic in the tokens, linear in the channels of a head.
-    ScoresFirst,
-}
-
-impl Order {
-    /// The cheaper one for `queries` and `keys` tokens of `size` channels in a head.
-    pub fn cheaper(queries: usize, keys: usize, size: usize) -> Self {
-        match queries * keys * 2 * size > size * size * (queries + keys) {
-            true => Self::KeysFirst,
-            false => Self::ScoresFirst,
-        }
-    }
-}
-
-/// `y_i = q_i (Σ_j k_jᵀ v_j) / (q_i · Σ_j k_j + ε)` in every head, for queries `[batch, queries,
-/// dim]`, keys and values `[batch, keys, dim]` that went through their non-linearity; the result is
-/// `[batch, queries, dim]`.
-///
-/// # Panics
-/// If the heads do not divide the width, or the shapes do not fit each other.
-pub fn linear_attention(
-    q: Tensor<3>,
-    k: Tensor<3>,
-    v: Tensor<3>,
-    heads: usize,
-    order: Order,
-    epsilon: f64,
-) -> Tensor<3> {
-    let [batch, queries, dim] = q.dims();
-    let size = dim / heads;
-    let apart = |x: Tensor<3>| {
-        let [batch, tokens, _] = x.dims();
-        x.reshape([batch, tokens, heads, size]).swap_dims(1, 2)
-    };
-    let (q, k, v) = (apart(q), apart(k), apart(v));
-    let sums = k.clone().sum_dim(2);
-    let weight = q.clone().matmul(sums.transpose()) + epsilon;
-    let mixed = match order {
-        Order::KeysFirst => q.matmul(k.transpose().matmul(v)),
-        Order::ScoresFirst => q.matmul(k.transpose()).matmul(v),
-    };
-    (mixed / weight)
-        .swap_dims(1, 2)
-        .reshape([batch, queries, dim])
 }
 
 /// The depth-wise convolution whose filters all heads share.
@@ -162,20 +113,16 @@ impl LinearAttention {
     /// # Panics
     /// If the shape is another.
     pub fn forward_in_order(&self, x: Tensor<3>, order: Order) -> Tensor<3> {
-        let dim = x.dims()[2];
-        let qkv = self.qkv.forward(x);
-        let [q, k, v] = std::array::from_fn(|part| qkv.clone().narrow(2, part * dim, dim));
-        let k = activation::relu(k + self.positional_encoding.val());
-        let mixed = linear_attention(
-            activation::relu(q),
-            k,
-            v.clone(),
-            self.heads,
+        let mixed = self_attention(
+            self.qkv.forward(x),
+            self.positional_encoding.val(),
+            self.dwc.weight.val(),
+            self.dwc.bias.val(),
+            [self.side; 2],
             order,
             self.epsilon,
         );
-        self.proj
-            .forward(mixed + self.dwc.forward(v, [self.side; 2]))
+        self.proj.forward(mixed)
     }
 }
 
@@ -316,20 +263,5 @@ mod tests {
         for (value, expected) in values.iter().zip(expected) {
             assert!((value - expected).abs() < 1e-6, "{values:?}");
         }
-    }
-
-    #[test]
-    fn the_order_follows_the_cost() {
-        assert_eq!(Order::cheaper(196, 196, 64), Order::KeysFirst);
-        assert_eq!(Order::cheaper(9, 9, 16), Order::ScoresFirst);
-    }
-
-    #[test]
-    fn a_query_of_zeros_finds_nothing() {
-        let device = Device::default();
-        let q = Tensor::zeros([1, 4, 2], &device);
-        let k = Tensor::ones([1, 4, 2], &device);
-        let y = linear_attention(q, k.clone(), k, 1, Order::KeysFirst, 1e-6);
-        assert_eq!(y.abs().sum().into_scalar::<f32>(), 0.0);
     }
 }
