@@ -14,7 +14,7 @@ from torch import nn
 
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 torch.manual_seed(0)
-WIDTH, ROWS = 1024, 128
+WIDTH, ROWS, TALL = 1024, 128, 2048
 
 
 class LodLinear(nn.Module):
@@ -115,6 +115,15 @@ def main():
             layer(x).sum().backward()
 
         measure(f"{name}_backward", backward, 30)
+
+    x = torch.randn(TALL, WIDTH)
+    for name, layer in (
+        ("linear_tall_dense", nn.Linear(WIDTH, WIDTH)),
+        ("linear_tall_64", LodLinear(WIDTH, WIDTH, 64)),
+        ("linear_tall_256", LodLinear(WIDTH, WIDTH, 256)),
+    ):
+        with torch.no_grad():
+            measure(name, lambda: layer(x), 20)
 
     images = torch.randn(ROWS, 1, 28, 28)
     with torch.no_grad():

@@ -1,5 +1,5 @@
-//! A linear layer of 1024×1024 on 128 rows, dense and at ranks 64, 256 and 1024; LeNet's step; the
-//! lasso.
+//! A linear layer of 1024×1024 on 128 rows, dense and at ranks 64, 256 and 1024, and on 2048 rows,
+//! where handing out the work counts for nothing; LeNet's step; the lasso.
 
 use burn::module::Module;
 use burn::optim::GradientsParams;
@@ -14,6 +14,7 @@ use menagerie_train::{Procedure, initialise};
 
 const WIDTH: usize = 1_024;
 const ROWS: usize = 128;
+const TALL: usize = 2_048;
 
 fn normal<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
     Tensor::random(shape, Distribution::Normal(0.0, 1.0), device)
@@ -29,9 +30,9 @@ fn layer(rank: Option<usize>, device: &Device) -> Mlp {
     }
 }
 
-fn forward(bencher: Bencher, rank: Option<usize>) {
+fn forward(bencher: Bencher, rank: Option<usize>, rows: usize) {
     let device = Device::default();
-    let (layer, rows) = (layer(rank, &device), normal([ROWS, WIDTH], &device));
+    let (layer, rows) = (layer(rank, &device), normal([rows, WIDTH], &device));
     bencher.bench_local(|| {
         let y = layer.forward_rows(rows.clone(), &Ranks::Full).unwrap();
         y.into_data()
@@ -51,22 +52,37 @@ fn backward(bencher: Bencher, rank: Option<usize>) {
 
 #[divan::bench(sample_count = 50, sample_size = 1)]
 fn linear_dense(bencher: Bencher) {
-    forward(bencher, None);
+    forward(bencher, None, ROWS);
+}
+
+#[divan::bench(sample_count = 20, sample_size = 1)]
+fn linear_tall_dense(bencher: Bencher) {
+    forward(bencher, None, TALL);
+}
+
+#[divan::bench(sample_count = 20, sample_size = 1)]
+fn linear_tall_64(bencher: Bencher) {
+    forward(bencher, Some(64), TALL);
+}
+
+#[divan::bench(sample_count = 20, sample_size = 1)]
+fn linear_tall_256(bencher: Bencher) {
+    forward(bencher, Some(256), TALL);
 }
 
 #[divan::bench(sample_count = 50, sample_size = 1)]
 fn linear_64(bencher: Bencher) {
-    forward(bencher, Some(64));
+    forward(bencher, Some(64), ROWS);
 }
 
 #[divan::bench(sample_count = 50, sample_size = 1)]
 fn linear_256(bencher: Bencher) {
-    forward(bencher, Some(256));
+    forward(bencher, Some(256), ROWS);
 }
 
 #[divan::bench(sample_count = 50, sample_size = 1)]
 fn linear_1024(bencher: Bencher) {
-    forward(bencher, Some(1_024));
+    forward(bencher, Some(1_024), ROWS);
 }
 
 #[divan::bench(sample_count = 30, sample_size = 1)]

@@ -262,7 +262,11 @@ impl Factors {
         };
         let rank = u.dims()[1];
         self.survivors = (0..rank).collect();
-        let plain = |tensor: Tensor<2>| Param::from_tensor(tensor.detach());
+        // A part of a larger factor would hold on to all of it, and be copied at every use.
+        let plain = |tensor: Tensor<2>| {
+            let kind = (&tensor.device(), tensor.dtype());
+            Param::from_tensor(Tensor::from_data(tensor.detach().into_data(), kind))
+        };
         if merge && self.is_smaller_dense() {
             self.weight = Some(plain(u.matmul(v)));
             (self.u, self.v) = (None, None);
