@@ -3,7 +3,7 @@
 use crate::{
     args::Args,
     docs,
-    fault::Result,
+    fault::{Fault, Result},
     parity::{self, Plan, Tally},
     process,
     table::Table,
@@ -12,6 +12,7 @@ use crate::{
 };
 use std::{
     process::Command,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -42,15 +43,40 @@ fn test_command(workspace: &Workspace, features: &[&str]) -> Result<Command> {
 /// # Errors
 /// A failure if `cargo` itself cannot be started.
 pub fn run(workspace: &Workspace, args: &Args) -> Result<u8> {
-    let none = Args::default();
-    let mut log = Log::default();
+    let tch = !args.flag("--no-tch");
+    // Fetching libtorch takes the network, the checks below take the cores: side by side.
+    thread::scope(|scope| {
+        let libtorch = tch.then(|| scope.spawn(|| fetch_libtorch(workspace)));
+        let mut log = Log::default();
+        checks(workspace, &mut log);
+        if let Some(libtorch) = libtorch {
+            log.step("tch-env", |_| match libtorch.join() {
+                Ok(result) => result,
+                Err(_) => Err(Fault::failed("fetching libtorch broke off")),
+            });
+        }
+        tests(workspace, tch, &mut log);
+        say!("\n{}", log.closing().trim_end());
+        Ok(u8::from(log.has_failed()))
+    })
+}
+
+fn fetch_libtorch(workspace: &Workspace) -> Result<u8> {
+    match tch_env::is_ready(workspace) {
+        true => Ok(0),
+        false => tch_env::install_default(workspace).map(|()| 0),
+    }
+}
+
+/// What needs no program to run.
+fn checks(workspace: &Workspace, log: &mut Log) {
     let cargo = |words: &str| {
         let mut command = process::cargo_at_root(workspace);
         command.args(words.split(' '));
         command
     };
     log.step("format", |_| process::run(&mut cargo("fmt --all --check")));
-    log.step("tidy", |_| tidy::run(workspace, &none));
+    log.step("tidy", |_| tidy::run(workspace, &Args::default()));
     log.step("docs", |_| {
         docs::run(workspace, &Args::with_flag("--check"))
     });
@@ -62,24 +88,22 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<u8> {
     log.step("rustdoc", |_| {
         process::run(cargo("doc --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings"))
     });
-    // One build of Burn with every backend serves all tests: clippy has checked the default one.
-    let tch = !args.flag("--no-tch");
-    if tch {
-        log.step("tch-env", |_| match tch_env::is_ready(workspace) {
-            true => Ok(0),
-            false => tch_env::install_default(workspace).map(|()| 0),
-        });
-    }
+}
+
+/// One build of Burn with every backend serves all tests: clippy has checked the default one. It has
+/// checked the examples as well, so that they need not be linked.
+fn tests(workspace: &Workspace, tch: bool, log: &mut Log) {
     let (features, devices): (&[&str], &[&str]) = if tch {
         (&["ndarray", "tch", "tokenizer"], &["ndarray", "tch"])
     } else {
         (&["ndarray", "tokenizer"], &["ndarray"])
     };
-    log.step("test", |tests| {
-        process::tee(&mut test_command(workspace, features)?, |line| {
-            tests.count(line);
-        })
-    });
+    for (name, targets) in [("test", "--tests"), ("doctest", "--doc")] {
+        log.step(name, |tests| {
+            let mut command = test_command(workspace, features)?;
+            process::tee(command.arg(targets), |line| tests.count(line))
+        });
+    }
     for device in devices {
         log.step(&format!("parity on {device}"), |tests| {
             let plan = Plan {
@@ -93,17 +117,29 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<u8> {
             tests.add(tally);
             Ok(code)
         });
-        log.step(&format!("tests on {device}"), |tests| {
+    }
+    // These use a core each: side by side, and shown one after the other.
+    log.step(&format!("tests on {}", devices.join(", ")), |tests| {
+        let mut commands = Vec::new();
+        for device in devices {
             let mut command = parity::cargo_test(workspace, Some("it"), &[], features)?;
             command.env(DEVICE, device).env(BURN_DEVICE, "flex");
             // The tensors of tests are small: handing them to libtorch's threads takes longer than
             // the work, and many times as long where cores are shared.
             command.env("OMP_NUM_THREADS", "1");
-            process::tee(&mut command, |line| tests.count(line))
-        });
-    }
-    say!("\n{}", log.closing().trim_end());
-    Ok(u8::from(log.has_failed()))
+            commands.push(command);
+        }
+        let mut worst = 0;
+        for (device, (code, output)) in devices.iter().zip(process::side_by_side(commands)?) {
+            say!("\n-- {device}");
+            process::show(&output);
+            for line in String::from_utf8_lossy(&output).lines() {
+                tests.count(line);
+            }
+            worst = worst.max(code);
+        }
+        Ok(worst)
+    });
 }
 
 /// The numbers of tests so far.

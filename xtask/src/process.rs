@@ -10,6 +10,7 @@ use std::{
     env,
     io::{BufRead, BufReader},
     process::{Command, ExitStatus, Stdio},
+    thread,
 };
 
 /// The `cargo` that runs this program.
@@ -63,6 +64,27 @@ pub fn tee(command: &mut Command, mut each: impl FnMut(&str)) -> Result<u8> {
         }
     }
     child.wait().map(code).map_err(cannot_start(command))
+}
+
+/// Runs all at the same time; the exit code and the standard output of each.
+///
+/// # Errors
+/// [`Fault::Failed`] if one cannot be started or waited for; those that run then are waited for.
+pub fn side_by_side(commands: Vec<Command>) -> Result<Vec<(u8, Vec<u8>)>> {
+    let runs: Vec<_> = commands
+        .into_iter()
+        .map(|mut command| {
+            thread::spawn(move || {
+                let output = command.stderr(Stdio::inherit()).output();
+                let output = output.map_err(cannot_start(&command))?;
+                Ok((code(output.status), output.stdout))
+            })
+        })
+        .collect();
+    let ends: Vec<_> = runs.into_iter().map(thread::JoinHandle::join).collect();
+    ends.into_iter()
+        .map(|end| end.unwrap_or_else(|_| Err(Fault::failed("waiting for a program broke off"))))
+        .collect()
 }
 
 /// Writes to the standard output; that nobody reads it is no failure.
@@ -140,6 +162,12 @@ mod tests {
             (code, lines),
             (Ok(3), vec!["one".to_owned(), "two".to_owned()])
         );
+        let both = side_by_side(vec![
+            shell("sleep 0.1; echo one"),
+            shell("echo two; exit 4"),
+        ]);
+        let expected = vec![(0, b"one\n".to_vec()), (4, b"two\n".to_vec())];
+        assert_eq!(both, Ok(expected));
         assert_eq!(output(&mut shell("echo x")).as_deref(), Some("x\n"));
         assert_eq!(output(&mut shell("echo x; exit 1")), None);
         let error = run(&mut Command::new("no-such-program")).unwrap_err();
