@@ -165,6 +165,26 @@ fn blocks_that_were_trained_apart_make_a_model() {
 }
 
 #[test]
+fn a_block_that_was_taken_over_is_its_own() {
+    let tracked = device().autodiff();
+    let config = DtConfig::new(tiny(Embedding::OneHot)).with_steps(2);
+    let init = |seed| initialise(&tracked, Seed(seed), || config.init(&tracked)).unwrap();
+    let (mut model, mut worker) = (init(1), training(init(2), 5).train_block(1).unwrap());
+    worker.step(0).unwrap();
+    // From a model without autodiff to one with, which it can go on to train in.
+    model.adopt(1, &worker.trained().unwrap()).unwrap();
+    let state = |model: &NoPropDt| format!("{:?}", menagerie_hub::values(&model.blocks[1]));
+    let taken = state(&model);
+    assert_eq!(taken, state(&worker.trained().unwrap()));
+    worker.step(1).unwrap();
+    assert_ne!(taken, state(&worker.trained().unwrap()));
+    assert_eq!(taken, state(&model));
+    let mut training = training(model, 1).train_block(1).unwrap();
+    training.step(0).unwrap();
+    assert_ne!(taken, state(&training.trained().unwrap()));
+}
+
+#[test]
 fn a_resumed_run_is_the_same_run() {
     let dir = tempfile::tempdir().unwrap();
     let tracked = device().autodiff();
