@@ -147,7 +147,10 @@ mod tests {
                     pooled,
                     dropout: Dropout::new(0.3, mode),
                 };
-                let both = [super::rectify(x.clone(), pooled, 0.3, mode), plain(rectify, x.clone())];
+                let both = [
+                    super::rectify(x.clone(), pooled, 0.3, mode),
+                    plain(rectify, x.clone()),
+                ];
                 let weights = draw_normal(both[0].dims(), Seed(2), &device);
                 let [ours, theirs] = both.map(|y| {
                     let gradients = (y.clone() * weights.clone()).sum().backward();
@@ -164,8 +167,9 @@ mod tests {
     #[test]
     fn a_gradient_goes_to_the_first_of_several_that_are_largest() {
         let device = Device::default().autodiff();
-        let x = Tensor::<4>::from_floats([[[[1.0, 1.0, -1.0, 0.0], [1.0, 0.5, 0.0, -2.0]]]], &device)
-            .require_grad();
+        let x =
+            Tensor::<4>::from_floats([[[[1.0, 1.0, -1.0, 0.0], [1.0, 0.5, 0.0, -2.0]]]], &device)
+                .require_grad();
         let y = rectify(x.clone(), true, 0.0, Mode::Evaluate);
         let gradients = y.clone().sum().backward();
         assert_eq!(values(y.without_autodiff()), [1.0, 0.0]);

@@ -161,11 +161,12 @@ fn heun_s_method_is_of_second_order() {
     let exact = end(Solver::Heun, 256);
     let error = |solver, steps| distance(end(solver, steps), exact.clone());
     for (solver, order) in [(Solver::Euler, 1), (Solver::Heun, 2)] {
-        let ratio = error(solver, 8) / error(solver, 16);
+        // Few steps: with more of them the second one's error is that of single precision.
+        let ratio = error(solver, 2) / error(solver, 4);
         let found = ratio.log2() - order as f32;
         assert!(found.abs() < 0.3, "{solver:?}: {ratio}");
     }
-    assert!(error(Solver::Heun, 8) < 0.1 * error(Solver::Euler, 16));
+    assert!(error(Solver::Heun, 4) < 0.2 * error(Solver::Euler, 4));
 }
 
 #[test]

@@ -66,11 +66,7 @@ where
 type AutodiffTensor = <Autodiff<Flex> as BackendTypes>::FloatTensorPrimitive;
 
 fn record<C: CheckpointStrategy>(rectify: Rectify, x: AutodiffTensor) -> AutodiffTensor {
-    match Recorded
-        .prepare::<C>([x.node()])
-        .compute_bound()
-        .stateful()
-    {
+    match Recorded.prepare::<C>([x.node()]).compute_bound().stateful() {
         OpsKind::Tracked(prepared) => {
             let x = x.into_primitive().to_contiguous();
             let (output, saved) = rectify.forward(&x, true);
@@ -213,13 +209,7 @@ fn pass(x: &[f32], factors: &[f32], y: &mut [f32]) {
 
 /// ReLU of the largest of each 2×2 numbers of a map with rows of `width`, times `factors`. Says for
 /// each of them which of the square it is, or [`NOWHERE`] if it became 0.
-fn pool(
-    x: &[f32],
-    width: usize,
-    factors: &[f32],
-    y: &mut [f32],
-    mut say: impl FnMut(usize, u8),
-) {
+fn pool(x: &[f32], width: usize, factors: &[f32], y: &mut [f32], mut say: impl FnMut(usize, u8)) {
     let rows = x.chunks_exact(2 * width);
     let results = y.chunks_exact_mut(width / 2);
     let factors = factors.chunks_exact(width / 2);

@@ -253,8 +253,11 @@ fn the_adjoint_equation_has_the_gradient_of_the_exact_solution() {
         };
         let exact = {
             let model = model(1);
-            let loss = solved_finely(&model, &batch, start.clone(), 24);
-            flat(&model, &GradientsParams::from_grads(loss.backward(), &model))
+            let loss = solved_finely(&model, &batch, start.clone(), 200);
+            flat(
+                &model,
+                &GradientsParams::from_grads(loss.backward(), &model),
+            )
         };
         let ours = |steps: usize| {
             let mode = Mode::Train(Seed(0));
@@ -267,12 +270,12 @@ fn the_adjoint_equation_has_the_gradient_of_the_exact_solution() {
         };
         // Euler's method errs by about a step: half the steps, twice the error, and what two of them
         // agree on without it is far nearer.
-        let (rough, fine) = (ours(16), ours(32));
-        let without: Vec<f32> = fine.iter().zip(&rough).map(|(a, b)| 2.0 * a - b).collect();
-        let [rough, fine, without] = [rough, fine, without].map(|each| relative(&each, &exact));
-        let order = rough / fine;
-        assert!((1.8..2.2).contains(&order), "{rough} {fine}");
-        assert!(fine < 0.05 && without < 0.1 * fine, "{fine} {without}");
+        // Euler's method errs by about a step, with some more or less where a ReLU switches on the
+        // way.
+        let errors = [8, 32, 128].map(|steps| relative(&ours(steps), &exact));
+        let [rough, fine, finest] = errors;
+        assert!(fine < rough / 2.0 && finest < rough / 8.0, "{errors:?}");
+        assert!(finest < 1e-3, "{errors:?}");
     }
 }
 
