@@ -45,15 +45,17 @@ impl Dropout {
     /// Every map has draws of its own, so that they can be made in any order. Sixteen bits are plenty
     /// for a share: a number of 64 is good for four.
     fn factors(&self, map: usize, factors: &mut [f32]) {
-        let seed = self.seed.at(map as u64);
-        for (at, four) in factors.chunks_mut(4).enumerate() {
-            let Seed(mut bits) = seed.at(at as u64);
+        let Seed(start) = self.seed.at(map as u64);
+        let mut state = start;
+        for four in factors.chunks_mut(4) {
+            // The next number of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut bits = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            bits ^= bits >> 31;
             for factor in four {
-                *factor = if bits & 0xffff < self.below {
-                    0.0
-                } else {
-                    self.kept
-                };
+                let dropped = bits & 0xffff < self.below;
+                *factor = if dropped { 0.0 } else { self.kept };
                 bits >>= 16;
             }
         }
@@ -79,9 +81,10 @@ pub(super) fn rectify(x: Tensor<4>, pooled: bool, dropout: f64, mode: Mode) -> T
         dropout: Dropout::new(dropout, mode),
     };
     #[cfg(feature = "flex")]
-    if let Some(y) = flex::run(rectify, &x) {
-        return y;
-    }
+    let x = match flex::run(rectify, x) {
+        Ok(y) => return y,
+        Err(x) => x,
+    };
     plain(rectify, x)
 }
 
