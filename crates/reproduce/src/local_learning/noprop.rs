@@ -444,7 +444,9 @@ mod tests {
         let network = tiny(Embedding::OneHot, 2).with_convs([16, 16, 16]);
         let memory = memory::measure(&network, [2, 12], 64).unwrap();
         // Tests run one at a time: nothing else comes and goes meanwhile.
-        let [few, many] = memory.backprop;
+        let [few, many] = memory.backprop.map(|held| held.step);
         assert!(many > 2 * few, "{few} {many}");
+        let [few, many] = memory.discrete.map(|held| held.step);
+        assert!(many < few + few / 10, "{few} {many}");
     }
 }

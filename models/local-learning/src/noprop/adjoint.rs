@@ -4,7 +4,7 @@
 //! `dz/dt = scores W_embed`, the field of flow matching: the paper does not give its own.
 
 use super::block::ContinuousBlock;
-use super::config::AdjointConfig;
+use super::config::{AdjointConfig, Solver};
 use super::flow::integrate;
 use super::layers::Mode;
 use super::objective::classification;
@@ -53,11 +53,22 @@ impl Adjoint {
         &self.config
     }
 
-    /// The velocity `[batch, dim]` of `z [batch, dim]` at a time.
-    fn velocity(&self, images: Tensor<4>, z: Tensor<2>, time: f64, mode: Mode) -> Tensor<2> {
+    /// The velocity `[batch, dim]` of `z [batch, dim]` at a time, next to images whose features are
+    /// `[batch, fc]`.
+    fn velocity(&self, features: Tensor<2>, z: Tensor<2>, time: f64, mode: Mode) -> Tensor<2> {
         let times = Tensor::full([z.dims()[0]], time as f32, &z.device());
         self.readout
-            .combined(self.block.forward(images, z, times, mode))
+            .combined(self.block.scores(features, z, times, mode))
+    }
+
+    /// z at time 1 `[batch, dim]`.
+    fn solve(&self, features: Tensor<2>, start: Tensor<2>, mode: Mode) -> Tensor<2> {
+        let steps = self.config.steps;
+        (0..steps).fold(start, |z, step| {
+            let time = step as f64 / steps as f64;
+            let velocity = self.velocity(features.clone(), z.clone(), time, mode);
+            z + velocity / steps as f64
+        })
     }
 
     /// The cross-entropy `[1]` of a batch that starts at `start [batch, dim]`, with every step on the
@@ -68,18 +79,16 @@ impl Adjoint {
     pub fn loss(&self, batch: &Labelled, start: Tensor<2>, mode: Mode) -> Result<Tensor<1>> {
         self.readout.check(batch, 1)?;
         let labels = self.readout.labels(&batch.labels, &batch.images.device())?;
-        let steps = self.config.steps;
-        let mut z = start;
-        for step in 0..steps {
-            let time = step as f64 / steps as f64;
-            let velocity = self.velocity(batch.images.clone(), z.clone(), time, mode);
-            z = z + velocity / steps as f64;
-        }
+        let features = self.block.features(batch.images.clone(), mode);
+        let z = self.solve(features, start, mode);
         Ok(classification(&self.readout, z, labels))
     }
 
     /// The cross-entropy `[1]` of a batch and its gradients by the adjoint equation, which is solved
     /// backwards together with z: memory does not grow with the steps.
+    ///
+    /// The features of the images are the same at all times. Their gradients are summed over the
+    /// steps, and go back through the image path once.
     ///
     /// # Errors
     /// [`Error::Input`] for a batch that does not fit, or a model without autodiff.
@@ -97,14 +106,11 @@ impl Adjoint {
         }
         let labels = self.readout.labels(&batch.labels, &device)?;
         let steps = self.config.steps;
-        let plain = self.valid();
-        let images = batch.images.clone().without_autodiff();
-        let mut z = start.without_autodiff();
-        for step in 0..steps {
-            let time = step as f64 / steps as f64;
-            let velocity = plain.velocity(images.clone(), z.clone(), time, mode);
-            z = z + velocity / steps as f64;
-        }
+        let tracked = self.block.features(batch.images.clone(), mode);
+        let features = tracked.clone().without_autodiff();
+        let mut z = self
+            .valid()
+            .solve(features.clone(), start.without_autodiff(), mode);
         let end = leaf(&z);
         let loss = classification(&self.readout, end.clone(), labels);
         let value = loss.clone().without_autodiff();
@@ -113,16 +119,23 @@ impl Adjoint {
         let missing = || Error::other("the adjoint equation", "z has no gradient");
         let mut adjoint = end.grad(&grads).ok_or_else(missing)?;
         accumulator.accumulate(self, GradientsParams::from_grads(grads, self));
+        let mut of_features = features.zeros_like();
         for step in (1..=steps).rev() {
-            let at = leaf(&z);
+            let (at, beside) = (leaf(&z), leaf(&features));
             let time = step as f64 / steps as f64;
-            let velocity = self.velocity(batch.images.clone(), at.clone(), time, mode);
+            let velocity = self.velocity(beside.clone(), at.clone(), time, mode);
             z = z - velocity.clone().without_autodiff() / steps as f64;
             let product = velocity * Tensor::from_inner(adjoint.clone());
             let grads = (product.sum() / steps as f64).backward();
             adjoint = adjoint + at.grad(&grads).ok_or_else(missing)?;
+            of_features = of_features + beside.grad(&grads).ok_or_else(missing)?;
             accumulator.accumulate(self, GradientsParams::from_grads(grads, self));
         }
+        let product = tracked * Tensor::from_inner(of_features);
+        accumulator.accumulate(
+            self,
+            GradientsParams::from_grads(product.sum().backward(), self),
+        );
         Ok((value, accumulator.grads()))
     }
 
@@ -135,7 +148,8 @@ impl Adjoint {
         self.readout.check_images(&images)?;
         let shape = [images.dims()[0], self.config.network.dim];
         let start = draw_normal(shape, seed.stream("start"), &images.device());
-        let z = integrate(&self.block, &self.readout, images, start, self.config.steps);
+        let field = (&self.block, &self.readout);
+        let z = integrate(field, Solver::Euler, images, start, self.config.steps);
         Ok(self.readout.scores(z).argmax(1).squeeze_dim(1))
     }
 }

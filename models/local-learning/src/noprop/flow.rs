@@ -1,7 +1,7 @@
 //! NoProp by flow matching (section 3.3): one block that predicts the way from noise to label.
 
 use super::block::ContinuousBlock;
-use super::config::FmConfig;
+use super::config::{FmConfig, Solver};
 use super::layers::Mode;
 use super::objective::{FmLoss, classification, squared_rows};
 use super::readout::{Labelled, Readout};
@@ -103,12 +103,14 @@ impl NoPropFm {
         })
     }
 
-    /// z at time 1 `[batch, dim]` from `start [batch, dim]` by Euler's method in `steps` steps.
+    /// z at time 1 `[batch, dim]` from `start [batch, dim]` in `steps` steps of the configured
+    /// solver.
     ///
     /// # Panics
     /// If the shapes do not fit each other.
     pub fn integrate(&self, images: Tensor<4>, start: Tensor<2>, steps: usize) -> Tensor<2> {
-        integrate(&self.block, &self.readout, images, start, steps)
+        let field = (&self.block, &self.readout);
+        integrate(field, self.config.solver, images, start, steps)
     }
 
     /// The classes `[batch]` of images `[batch, channels, height, width]` from a start that is drawn
@@ -125,21 +127,29 @@ impl NoPropFm {
     }
 }
 
-/// Euler's method on `dz/dt = scores W_embed` from time 0 to 1.
+/// `dz/dt = scores W_embed` from time 0 to 1.
 pub(super) fn integrate(
-    block: &ContinuousBlock,
-    readout: &Readout,
+    (block, readout): (&ContinuousBlock, &Readout),
+    solver: Solver,
     images: Tensor<4>,
     start: Tensor<2>,
     steps: usize,
 ) -> Tensor<2> {
     let ([batch, ..], device) = (images.dims(), images.device());
     let features = block.features(images, Mode::Evaluate);
-    let mut z = start;
-    for step in 0..steps {
+    let velocity = |z: Tensor<2>, step: usize| {
         let times = Tensor::full([batch], (step as f64 / steps as f64) as f32, &device);
-        let scores = block.scores(features.clone(), z.clone(), times, Mode::Evaluate);
-        z = z + readout.combined(scores) / steps as f64;
-    }
-    z
+        readout.combined(block.scores(features.clone(), z, times, Mode::Evaluate))
+    };
+    let size = 1.0 / steps as f64;
+    (0..steps).fold(start, |z, step| {
+        let first = velocity(z.clone(), step);
+        match solver {
+            Solver::Euler => z + first * size,
+            Solver::Heun => {
+                let second = velocity(z.clone() + first.clone() * size, step + 1);
+                z + (first + second) * (0.5 * size)
+            }
+        }
+    })
 }

@@ -1,15 +1,13 @@
-//! Layers of a block's paths: the image path, batch normalisation of rows, dropout from a seed.
+//! Layers of a block's paths: the image path, batch normalisation of rows.
 
 use super::config::NetworkConfig;
+use super::rectify::rectify;
 use burn::module::{Initializer, Module, Param, RunningState};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Linear, LinearConfig, PaddingConfig2d};
-use burn::tensor::{
-    Device, Tensor, TensorData, activation::relu, module as functional, ops::MaxPoolOptions,
-};
+use burn::tensor::{Device, Tensor, TensorData, activation::relu, module as functional};
 use menagerie_core::Seed;
 use menagerie_nn::conv::{Padding, conv2d};
-use rand::Rng;
 
 /// Added to a variance.
 const EPSILON: f64 = 1e-5;
@@ -107,32 +105,6 @@ fn like(value: Tensor<1>, other: &Tensor<1>) -> Tensor<1> {
     .to_device(&other.device())
 }
 
-/// `x` with a share of its numbers set to 0 in training and the others scaled so that the mean stays.
-fn dropout(x: Tensor<4>, share: f64, mode: Mode) -> Tensor<4> {
-    let Mode::Train(seed) = mode else {
-        return x;
-    };
-    if share == 0.0 {
-        return x;
-    }
-    let mut rng = seed.rng();
-    let (kept, dims) = ((1.0 / (1.0 - share)) as f32, x.dims());
-    // Half a draw for each number: its upper 16 bits of randomness are plenty for a share.
-    let below = (share * 65_536.0).round() as u32;
-    let mut bits = 0;
-    let values: Vec<f32> = (0..dims.iter().product())
-        .map(|at: usize| {
-            bits = if at.is_multiple_of(2) {
-                rng.next_u32()
-            } else {
-                bits >> 16
-            };
-            if bits & 0xffff < below { 0.0 } else { kept }
-        })
-        .collect();
-    x.clone() * Tensor::from_data(TensorData::new(values, dims), &x.device())
-}
-
 /// Three convolutions of 3×3, two of them with pooling after them, and a linear layer (figure 6):
 /// images, or prototypes, to rows.
 #[derive(Module, Debug)]
@@ -175,10 +147,10 @@ impl ImagePath {
     /// # Panics
     /// If the images are of another size.
     pub fn forward(&self, images: Tensor<4>, mode: Mode) -> Tensor<2> {
-        let drop = |x, name: &str| dropout(x, self.dropout, mode.stream(name));
-        let x = drop(halved(relu(convolve(&self.conv1, images))), "first");
-        let x = drop(relu(convolve(&self.conv2, x)), "second");
-        let x = drop(halved(relu(convolve(&self.conv3, x))), "third");
+        let after = |x, pooled, name: &str| rectify(x, pooled, self.dropout, mode.stream(name));
+        let x = after(convolve(&self.conv1, images), true, "first");
+        let x = after(convolve(&self.conv2, x), false, "second");
+        let x = after(convolve(&self.conv3, x), true, "third");
         let x = self.fc.forward(x.flatten(1, 3));
         match &self.bn {
             Some(norm) => norm.forward(x, mode),
@@ -193,32 +165,9 @@ fn convolve(conv: &Conv2d, x: Tensor<4>) -> Tensor<4> {
     conv2d(x, conv.weight.val(), bias, [1, 1], Padding::symmetric(1))
 }
 
-/// The largest of every 2×2 numbers.
-fn halved(x: Tensor<4>) -> Tensor<4> {
-    functional::max_pool2d(x, MaxPoolOptions::new([2, 2]).with_stride([2, 2]))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn dropout_follows_the_seed_and_keeps_the_mean() {
-        let device = Device::default();
-        let x = Tensor::<4>::ones([10, 10, 10, 11], &device);
-        let drop = |seed| dropout(x.clone(), 0.25, Mode::Train(Seed(seed)));
-        assert_eq!(drop(1).into_data(), drop(1).into_data());
-        assert_ne!(drop(1).into_data(), drop(2).into_data());
-        let values: Vec<f32> = drop(3).into_data().iter().collect();
-        let dropped = values.iter().filter(|value| **value == 0.0).count();
-        assert!((2_500..3_000).contains(&dropped), "{dropped} of 11 000");
-        let mean = drop(3).mean().into_scalar::<f32>();
-        assert!((mean - 1.0).abs() < 0.03, "{mean}");
-        assert_eq!(
-            dropout(x.clone(), 0.25, Mode::Evaluate).into_data(),
-            x.into_data()
-        );
-    }
 
     #[test]
     fn running_statistics_take_in_a_tenth_of_a_batch() {

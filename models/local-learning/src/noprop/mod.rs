@@ -58,6 +58,7 @@ mod model;
 pub mod objective;
 mod prototypes;
 mod readout;
+mod rectify;
 mod schedule;
 mod training;
 pub mod weights;
@@ -67,6 +68,7 @@ pub use backprop::Backprop;
 pub use block::{ContinuousBlock, ContinuousLabel, DenseLabel, DtBlock, DtLabel};
 pub use config::{
     AdjointConfig, BackpropConfig, CtConfig, DtConfig, Embedding, FmConfig, Head, NetworkConfig,
+    Solver,
 };
 pub use continuous::{CtDraws, NoPropCt};
 pub use flow::{FmDraws, NoPropFm};

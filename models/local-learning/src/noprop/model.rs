@@ -186,7 +186,10 @@ impl NoPropDt {
             let rule = "must be that of the model that takes the block";
             return Err(Error::input("the configuration", &other.config, rule));
         }
-        let theirs = other.block(block)?.clone();
+        // A clone would share its running statistics, which the other model may go on to train.
+        let theirs = other.block(block)?.valid();
+        let tracked = self.block(block)?.fuse1.weight.val().is_autodiff();
+        let theirs = if tracked { theirs.train() } else { theirs };
         self.blocks[block] = theirs;
         Ok(())
     }

@@ -11,7 +11,7 @@ use burn::tensor::{Device, Tensor};
 use menagerie_core::Seed;
 use menagerie_local_learning::noprop::{
     CosineSchedule, CtConfig, DtConfig, Embedding, FmConfig, Labelled, Mode, NetworkConfig,
-    Posterior, draw_times, prototypes, time_embedding,
+    Posterior, Solver, draw_times, prototypes, time_embedding,
 };
 use menagerie_train::initialise;
 
@@ -147,6 +147,26 @@ fn an_inference_follows_its_seed() {
         let model = config.init(&device).unwrap();
         assert_eq!(model.predict(images.clone(), Seed(1)).unwrap().dims(), [4]);
     }
+}
+
+#[test]
+fn heun_s_method_is_of_second_order() {
+    let device = device();
+    let (images, start) = (batch(6, 1, &device).images, normal([6, 5], 2, &device));
+    let end = |solver, steps| {
+        let config = FmConfig::new(tiny(Embedding::Learned)).with_solver(solver);
+        let model = initialise(&device, Seed(3), || config.init(&device)).unwrap();
+        model.integrate(images.clone(), start.clone(), steps)
+    };
+    let exact = end(Solver::Heun, 256);
+    let error = |solver, steps| distance(end(solver, steps), exact.clone());
+    for (solver, order) in [(Solver::Euler, 1), (Solver::Heun, 2)] {
+        // Few steps: with more of them the second one's error is that of single precision.
+        let ratio = error(solver, 2) / error(solver, 4);
+        let found = ratio.log2() - order as f32;
+        assert!(found.abs() < 0.3, "{solver:?}: {ratio}");
+    }
+    assert!(error(Solver::Heun, 4) < 0.2 * error(Solver::Euler, 4));
 }
 
 #[test]
