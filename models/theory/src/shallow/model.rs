@@ -273,14 +273,15 @@ impl ResidualStack {
         Ok(orders)
     }
 
-    /// The parallel form for use: its filters joined once, to one convolution in place of L.
+    /// The parallel form for use: its filters joined once, to one convolution in place of L. They are
+    /// parameters of their own: gradients do not reach this stack's layers.
     pub fn fused_parallel(&self) -> FusedStack {
         let (weight, bias) = self.wide();
         FusedStack {
             stem: self.stem.clone(),
             wide: SameConv {
-                weight: Param::from_tensor(weight),
-                bias: Param::from_tensor(bias),
+                weight: Param::from_tensor(weight.detach()),
+                bias: Param::from_tensor(bias.detach()),
             },
             classifier: self.classifier.clone(),
             config: self.to_parallel().config,

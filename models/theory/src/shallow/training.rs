@@ -3,6 +3,7 @@
 use super::config::{Objective, ShallowConfig, TrainingConfig};
 use super::model::ResidualStack;
 use super::objective::{accuracy, cross_entropy, squared_error};
+use burn::module::Module;
 use burn::optim::{ModuleOptimizer, RmsPropConfig};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use burn::train::{InferenceStep, TrainOutput, TrainStep};

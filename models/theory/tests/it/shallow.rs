@@ -139,13 +139,32 @@ fn every_layer_of_the_parallel_form_gets_its_gradient() {
             menagerie_hub::gradients(&model, &grads)
         };
         let (apart, joint) = (gradients(apart), gradients(model.features(x).unwrap()));
-        assert_eq!(joint.len(), 8);
+        assert_eq!(joint.len(), apart.len());
         for (key, value) in &apart {
+            if key.starts_with("layers.") || key.starts_with("stem.") {
+                let largest = value.iter::<f32>().map(f32::abs).fold(0.0, f32::max);
+                assert!(largest > 1e-4, "{kind:?} {key}: {largest}");
+            }
             let off = joint[key].iter::<f32>().zip(value.iter::<f32>());
             let off = off.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             assert!(off < 1e-5, "{kind:?} {key}: {off}");
         }
     }
+}
+
+/// A stack on a device with autodiff can be fused too.
+#[test]
+fn the_fused_form_is_made_of_a_tracked_stack() {
+    let tracked = device().autodiff();
+    let model = init(&tiny(), &tracked);
+    let x = images(&tracked);
+    let fused = model.fused_parallel();
+    let expected = model.to_parallel().forward(x.clone()).unwrap();
+    let found = fused.forward(x).unwrap();
+    assert!(distance(found.clone(), expected) < 1e-5);
+    let grads = found.square().mean().backward();
+    assert!(fused.wide.weight.val().grad(&grads).is_some());
+    assert!(model.layers[0].weight.val().grad(&grads).is_none());
 }
 
 #[test]
@@ -193,13 +212,14 @@ fn one_convolution_stands_for_the_parallel_form() {
     );
 }
 
-/// Images of two channels, the brighter one of which is the class.
+/// Images of two channels, the brighter one of which is the class; their mean is near 0, so that no start
+/// is so sure of one class that the squared error of its probabilities has no slope.
 fn examples() -> LabelledImages {
     let labels: Vec<usize> = (0..40).map(|at| at % 2).collect();
     let pixels = labels.iter().enumerate().flat_map(|(at, label)| {
         (0..72).map(move |p| {
-            let bright = usize::from(p / 36 == *label);
-            bright as f32 + ((p * 31 + at * 17) % 13) as f32 / 20.0
+            let bright = if p / 36 == *label { 0.5 } else { -0.5 };
+            bright + ((p * 31 + at * 17) % 13) as f32 / 20.0 - 0.3
         })
     });
     LabelledImages::new(pixels.collect(), [2, 6, 6], labels).unwrap()
@@ -237,7 +257,7 @@ fn every_form_trains_and_resumes_exactly() {
             let before = evaluate(&init(&config, &device), &set, objective).unwrap();
             let after = evaluate(&whole, &set, objective).unwrap();
             let loss = |metrics: &menagerie_train::Metrics| metrics.get("loss").unwrap();
-            assert!(loss(&after) < 0.7 * loss(&before), "{form:?} {objective:?}");
+            assert!(loss(&after) < 0.2 * loss(&before), "{form:?} {objective:?}");
         }
     }
 }
