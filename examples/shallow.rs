@@ -59,7 +59,7 @@ fn main() -> anyhow::Result<()> {
         )?;
 
         let model = fit.trained()?;
-        let metrics = evaluate(&model, &test, LOSS, &tracked)?;
+        let metrics = evaluate(&model, &test, LOSS)?;
         let seen = test.batch(&[0, 1, 2, 3, 4, 5, 6, 7], LOSS, &tracked).images;
         let gap = model.expansion_gap(seen)?.mean().into_scalar::<f32>();
         let value = |name| metrics.get(name).unwrap_or(f64::NAN);

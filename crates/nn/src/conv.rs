@@ -17,7 +17,7 @@
 
 use burn::config::Config;
 use burn::module::{Initializer, Module, Param};
-use burn::tensor::activation::leaky_relu;
+use burn::tensor::activation::{leaky_relu, relu};
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
 use burn::tensor::{Device, Tensor, module};
 
@@ -128,7 +128,70 @@ pub fn conv2d_leaky_relu(
     convolve(x, weight, bias, stride, padding, slope)
 }
 
-/// A slope of 1 is no activation.
+/// [`conv2d`], then a ReLU: one operation, whose gradient keeps nothing but the result.
+///
+/// # Panics
+/// As [`conv2d`] does.
+pub fn conv2d_relu(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    stride: [usize; 2],
+    padding: Padding,
+) -> Tensor<4> {
+    convolve(x, weight, bias, stride, padding, 0.0)
+}
+
+/// [`conv2d_relu`], then the sum of `blocks` blocks of consecutive channels, `[batch, out / blocks,
+/// height', width']`: one operation in place of that many convolutions of one input that are added.
+/// Without autodiff the maps before the sum are never all in memory.
+///
+/// # Panics
+/// As [`conv2d`] does, and if the output channels are no multiple of `blocks`.
+pub fn conv2d_relu_sum(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    stride: [usize; 2],
+    padding: Padding,
+    blocks: usize,
+) -> Tensor<4> {
+    let outputs = check_conv2d(x.dims(), weight.dims(), stride, padding);
+    assert!(
+        blocks > 0 && outputs.is_multiple_of(blocks),
+        "conv2d_relu_sum: {outputs} channels in {blocks} blocks"
+    );
+    if let Some(bias) = &bias {
+        assert_eq!(bias.dims(), [outputs], "conv2d: shape of the bias");
+    }
+    #[cfg(feature = "flex")]
+    if let Some(y) = crate::flex::block_sum::convolution_relu_sum(
+        [&x, &weight],
+        bias.as_ref(),
+        stride,
+        padding,
+        blocks,
+    ) {
+        return y;
+    }
+    block_sum(conv2d_relu(x, weight, bias, stride, padding), blocks)
+}
+
+/// The sum of `blocks` blocks of consecutive channels of `[batch, channels, height, width]`.
+///
+/// # Panics
+/// If the channels are no multiple of `blocks`.
+pub fn block_sum(x: Tensor<4>, blocks: usize) -> Tensor<4> {
+    let [batch, channels, height, width] = x.dims();
+    assert!(
+        blocks > 0 && channels.is_multiple_of(blocks),
+        "block_sum: {channels} channels in {blocks} blocks"
+    );
+    let blocks = [batch, blocks, channels / blocks, height, width];
+    x.reshape(blocks).sum_dim(1).squeeze_dim::<4>(1)
+}
+
+/// A slope of 1 is no activation, one of 0 a ReLU.
 fn convolve(
     x: Tensor<4>,
     weight: Tensor<4>,
@@ -153,6 +216,8 @@ fn convolve(
 fn activate(y: Tensor<4>, slope: f64) -> Tensor<4> {
     if slope == 1.0 {
         y
+    } else if slope == 0.0 {
+        relu(y)
     } else {
         leaky_relu(y, slope)
     }

@@ -20,7 +20,7 @@ pub(super) struct Convolution {
     pub geometry: Geometry,
     pub adjoint: bool,
     pub tables: Arc<Tables>,
-    /// Of the leaky ReLU that follows; 1 for none.
+    /// Of the leaky ReLU that follows; 1 for none, 0 for a ReLU.
     pub slope: f32,
 }
 
@@ -85,7 +85,13 @@ impl Convolution {
     }
 
     /// From the convolution's input to its output, or back.
-    fn pass(&self, back: bool, from: &FlexTensor, weight: &FlexTensor, after: After) -> FlexTensor {
+    pub(super) fn pass(
+        &self,
+        back: bool,
+        from: &FlexTensor,
+        weight: &FlexTensor,
+        after: After,
+    ) -> FlexTensor {
         let (g, level) = (&self.geometry, Level::detect());
         let (from, weight) = (values(from), values(weight));
         let shape = match back {

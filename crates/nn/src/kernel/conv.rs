@@ -502,7 +502,7 @@ pub(crate) fn adjoint(
 }
 
 /// Runs `gather` over all groups, where a sample has `sizes` values before and after.
-fn drive(
+pub(crate) fn drive(
     level: Level,
     gather: &Gather,
     packed: &Packed,

@@ -7,6 +7,7 @@
 pub(crate) mod adam;
 pub(crate) mod attention;
 pub(crate) mod block;
+pub(crate) mod block_sum;
 pub(crate) mod conv;
 pub(crate) mod conv1d;
 pub(crate) mod depthwise;

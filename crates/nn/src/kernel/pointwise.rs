@@ -21,7 +21,7 @@ fn leaky_gradient_body<const FMA: bool>(slope: f32, y: &[f32], dy: &[f32], dx: &
     }
 }
 
-/// The gradient before a leaky ReLU with a positive slope, from what it has made and the gradient after
+/// The gradient before a leaky ReLU with a slope of at least 0, from what it has made and the gradient after
 /// it.
 pub(crate) fn leaky_gradient(level: Level, slope: f32, y: &[f32], dy: &[f32], dx: &mut [f32]) {
     let inputs = y.par_chunks(CHUNK).zip(dy.par_chunks(CHUNK));

@@ -1,7 +1,9 @@
 use crate::{assert_close, tensor, values};
+use burn::tensor::activation::relu;
 use burn::tensor::{DType, Device, Tensor};
 use menagerie_nn::conv::{
-    Conv2dConfig, Padding, conv_transpose2d, conv_transpose2d_leaky_relu, conv2d, conv2d_leaky_relu,
+    Conv2dConfig, Padding, conv_transpose2d, conv_transpose2d_leaky_relu, conv2d,
+    conv2d_leaky_relu, conv2d_relu, conv2d_relu_sum,
 };
 
 /// One convolution: batch, channels in and out, image, kernel, stride, padding.
@@ -155,7 +157,43 @@ fn convolutions_equal_the_plain_form() {
         compare(conv2d, &case, x, weight);
         let leaky: Operation = |x, w, b, s, p| conv2d_leaky_relu(x, w, b, s, p, 0.1);
         compare(leaky, &case, x, weight);
+        compare(conv2d_relu, &case, x, weight);
+        let sums: Operation = match outputs {
+            n if n % 8 == 0 => |x, w, b, s, p| conv2d_relu_sum(x, w, b, s, p, 8),
+            n if n % 5 == 0 => |x, w, b, s, p| conv2d_relu_sum(x, w, b, s, p, 5),
+            _ => |x, w, b, s, p| conv2d_relu_sum(x, w, b, s, p, 1),
+        };
+        compare(sums, &case, x, weight);
     }
+}
+
+#[test]
+fn blocks_of_channels_are_those_of_separate_convolutions() {
+    let padding = Padding::symmetric(1);
+    for (device, batch) in [(Device::flex(), 70), (Device::flex().autodiff(), 3)] {
+        let x = tensor::<4>(1, [batch, 4, 28, 28], &device, DType::F32);
+        let weight = tensor::<4>(2, [20, 4, 3, 3], &device, DType::F32);
+        let bias = tensor::<1>(3, [20], &device, DType::F32);
+        let sum = (0..4).map(|block| {
+            let rows = 5 * block..5 * block + 5;
+            let weight = weight.clone().slice([rows.clone()]);
+            let bias = bias.clone().slice([rows]);
+            relu(conv2d(x.clone(), weight, Some(bias), [1, 1], padding))
+        });
+        let expected = sum.reduce(|a, b| a + b).unwrap();
+        let found = conv2d_relu_sum(x, weight, Some(bias), [1, 1], padding, 4);
+        let found = vec![("sum", values(found))];
+        assert_close("blocks", &found, &[("sum", values(expected))], 1e-6);
+    }
+}
+
+#[test]
+#[should_panic(expected = "conv2d_relu_sum: 10 channels in 4 blocks")]
+fn blocks_must_divide_the_channels() {
+    let device = Device::flex();
+    let x = tensor::<4>(1, [1, 2, 4, 4], &device, DType::F32);
+    let weight = tensor::<4>(1, [10, 2, 3, 3], &device, DType::F32);
+    conv2d_relu_sum(x, weight, None, [1, 1], Padding::NONE, 4);
 }
 
 #[test]

@@ -7,12 +7,12 @@ mod verdicts;
 
 use crate::{Context, Recipe, Scale, jobs};
 use anyhow::Context as _;
-use burn::tensor::{Distribution, Tensor};
+use burn::tensor::{Device, Distribution, Tensor};
 use menagerie_core::{Result, Seed};
 use menagerie_data_image::{ImageSet, Split, cifar10, fashion_mnist, mnist};
 use menagerie_report::Report;
-use menagerie_theory::shallow::{self, Form, GRID, LabelledImages, ShallowConfig, TrainingConfig};
-use menagerie_train::{Progress, initialise};
+use menagerie_theory::shallow::{self, Form, LabelledImages, ShallowConfig, TrainingConfig};
+use menagerie_train::{Procedure, Progress, Supervised, initialise};
 use std::time::Instant;
 use train::{Arm, Outcome};
 
@@ -104,13 +104,8 @@ impl Experiment {
         ])
     }
 
-    /// All images, all depths and widths of the grid, and kernels as far as they differ from images.
+    /// All images and all of the grid.
     fn paper() -> Result<Vec<Study>> {
-        let grid = |config: ShallowConfig| -> Vec<ShallowConfig> {
-            let grid = config.grid().into_iter();
-            grid.filter(|config| config.kernel < 16).collect()
-        };
-        debug_assert!(GRID.contains(&16));
         let whole = |set: Result<ImageSet>| images(&set?, usize::MAX, false);
         Ok(vec![
             Study {
@@ -118,7 +113,7 @@ impl Experiment {
                 label: "MNIST",
                 train: whole(mnist(Split::Train))?,
                 test: whole(mnist(Split::Test))?,
-                configs: grid(ShallowConfig::mnist(1, 1, 1)),
+                configs: ShallowConfig::mnist(1, 1, 1).grid(),
                 training: TrainingConfig::published(),
                 seeds: 3,
             },
@@ -127,7 +122,7 @@ impl Experiment {
                 label: "CIFAR-10",
                 train: whole(cifar10(Split::Train))?,
                 test: whole(cifar10(Split::Test))?,
-                configs: grid(ShallowConfig::cifar10(1, 1, 1)),
+                configs: ShallowConfig::cifar10(1, 1, 1).grid(),
                 training: TrainingConfig::published(),
                 seeds: 3,
             },
@@ -174,9 +169,9 @@ struct Results {
     /// The largest difference of the scores of both forms of one layer, and of the sum of all orders of
     /// a linear stack from its result, as a share of that.
     identical: (f64, f64),
-    /// Seconds of the forward pass of 16 layers of 32 filters on 64 maps of 16²: sequential, parallel,
-    /// fused.
-    times: [f64; 3],
+    /// Seconds of 16 layers of 32 filters on 64 maps of 16², sequential and parallel: of the forward
+    /// pass, and of a training step.
+    times: [[f64; 2]; 2],
 }
 
 fn identical(context: &Context) -> Result<(f64, f64)> {
@@ -197,31 +192,50 @@ fn identical(context: &Context) -> Result<(f64, f64)> {
     Ok((apart, off))
 }
 
-/// Medians of nine passes in turn.
-fn times(context: &Context) -> Result<[f64; 3]> {
-    let device = &context.device;
+/// Medians of nine passes after a first one.
+fn times(context: &Context) -> Result<[[f64; 2]; 2]> {
     let config = ShallowConfig::new(3, 16, 16, 32);
-    let deep = initialise(device, Seed(context.seed), || config.init(device))?;
-    let (wide, fused) = (deep.to_parallel(), deep.fused_parallel());
+    let seed = Seed(context.seed);
+    let device = &context.device;
+    let deep = initialise(device, seed, || config.init(device))?;
     let images = Tensor::<4>::random([64, 3, 16, 16], Distribution::Uniform(0.0, 1.0), device);
-    let mut all = [Vec::new(), Vec::new(), Vec::new()];
-    for round in 0..10 {
-        for (at, times) in all.iter_mut().enumerate() {
+    let labels = (0..64).map(|at| at % config.classes).collect();
+    let set = LabelledImages::new(
+        images.clone().into_data().iter().collect(),
+        [3, 16, 16],
+        labels,
+    )?;
+    let tracked = device.clone().autodiff();
+    let training = TrainingConfig::new();
+    let places: Vec<usize> = (0..set.len()).collect();
+    let batch = set.batch(&places, training.objective, &tracked);
+    let mut all: [[Vec<f64>; 2]; 2] = Default::default();
+    for (at, form) in [Form::Sequential, Form::Parallel].into_iter().enumerate() {
+        let model = deep.to_form(form);
+        let start = initialise(&tracked, seed, || {
+            config.clone().with_form(form).init(&tracked)
+        })?;
+        let optimizer = training.optimizer()?;
+        let batches = |_: usize, _: &Device| Ok(batch.clone());
+        let mut fit = Supervised::new(start, optimizer, training.rate, batches);
+        for round in 0..10 {
             let began = Instant::now();
-            let result = match at {
-                0 => deep.features(images.clone())?,
-                1 => wide.features(images.clone())?,
-                _ => fused.stacked(deep.stem(images.clone())?),
-            };
-            let _ = result.into_data();
+            let _ = model.features(images.clone())?.into_data();
+            let forward = began.elapsed().as_secs_f64();
+            let began = Instant::now();
+            fit.step(round + 1)?.read()?;
+            let step = began.elapsed().as_secs_f64();
             if round > 0 {
-                times.push(began.elapsed().as_secs_f64());
+                all[0][at].push(forward);
+                all[1][at].push(step);
             }
         }
     }
-    Ok(all.map(|mut times| {
-        times.sort_by(f64::total_cmp);
-        times.get(times.len() / 2).copied().unwrap_or(f64::NAN)
+    Ok(all.map(|pass| {
+        pass.map(|mut times| {
+            times.sort_by(f64::total_cmp);
+            times.get(times.len() / 2).copied().unwrap_or(f64::NAN)
+        })
     }))
 }
 
@@ -229,7 +243,6 @@ fn times(context: &Context) -> Result<[f64; 3]> {
 mod tests {
     use super::super::super::efficient::common::tests::stripes;
     use super::*;
-    use burn::tensor::Device;
 
     #[test]
     fn every_arm_trains_resumes_and_is_reported() {

@@ -39,11 +39,7 @@ fn fused_16(bencher: Bencher) {
     let device = Device::default();
     let (model, images) = published(&device);
     let fused = model.fused_parallel();
-    bencher.bench_local(|| {
-        fused
-            .stacked(model.stem(images.clone()).unwrap())
-            .into_data()
-    });
+    bencher.bench_local(|| fused.features(images.clone()).unwrap().into_data());
 }
 
 fn small() -> ShallowConfig {

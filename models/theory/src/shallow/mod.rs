@@ -20,7 +20,7 @@
 //!
 //! let shallow = deep.to_parallel();
 //! assert_eq!(shallow.config().form, Form::Parallel);
-//! let one_kernel = shallow.fused_parallel().forward(images.clone());
+//! let one_kernel = shallow.fused_parallel().forward(images.clone())?;
 //! let off = (shallow.forward(images.clone())? - one_kernel).abs().max();
 //! assert!(off.into_scalar::<f32>() < 1e-4);
 //!

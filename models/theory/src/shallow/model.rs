@@ -5,7 +5,7 @@ use burn::module::{Initializer, Module, Param};
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor, activation};
 use menagerie_core::{Error, Result};
-use menagerie_nn::conv::{Padding, conv2d};
+use menagerie_nn::conv::{Padding, block_sum, conv2d, conv2d_relu, conv2d_relu_sum};
 
 /// A convolution of stride 1 whose result has the size of its input; of the padding of even kernels
 /// the larger half lies below and to the right.
@@ -55,6 +55,35 @@ impl SameConv {
     fn linear(&self, x: Tensor<4>) -> Tensor<4> {
         conv2d(x, self.weight.val(), None, [1, 1], self.padding())
     }
+
+    /// F: the convolution and what follows it.
+    fn activated(&self, kind: Activation, x: Tensor<4>) -> Tensor<4> {
+        match kind {
+            Activation::Relu => {
+                let bias = Some(self.bias.val());
+                conv2d_relu(x, self.weight.val(), bias, [1, 1], self.padding())
+            }
+            _ => activate(kind, self.forward(x)),
+        }
+    }
+}
+
+/// `Σ F_l(h)` by one convolution with all filters; F ends with the activation, so that it comes
+/// before the sum.
+fn side_by_side(
+    kind: Activation,
+    h: Tensor<4>,
+    (weight, bias): (Tensor<4>, Tensor<1>),
+    padding: Padding,
+    layers: usize,
+) -> Tensor<4> {
+    match kind {
+        Activation::Relu => conv2d_relu_sum(h, weight, Some(bias), [1, 1], padding, layers),
+        _ => {
+            let terms = conv2d(h, weight, Some(bias), [1, 1], padding);
+            block_sum(activate(kind, terms), layers)
+        }
+    }
 }
 
 fn activate(kind: Activation, x: Tensor<4>) -> Tensor<4> {
@@ -80,6 +109,18 @@ pub struct ResidualStack {
 }
 
 impl ShallowConfig {
+    /// Refuses images of another shape, or none.
+    fn check(&self, images: &Tensor<4>) -> Result<()> {
+        let [batch, channels, height, width] = images.dims();
+        let (expected, image) = (self.channels, self.image);
+        if batch == 0 || [channels, height, width] != [expected, image, image] {
+            let rule =
+                format!("must be [batch, {expected}, {image}, {image}] with at least one image");
+            return Err(Error::input("images", images.dims(), rule));
+        }
+        Ok(())
+    }
+
     /// A stack of Glorot's uniform weights without biases.
     ///
     /// # Errors
@@ -128,44 +169,31 @@ impl ResidualStack {
         self.to_form(Form::Sequential)
     }
 
-    /// Refuses images of another shape, or none.
-    fn check(&self, images: &Tensor<4>) -> Result<()> {
-        let [batch, channels, height, width] = images.dims();
-        let ShallowConfig {
-            channels: expected,
-            image,
-            ..
-        } = self.config;
-        if batch == 0 || [channels, height, width] != [expected, image, image] {
-            let rule =
-                format!("must be [batch, {expected}, {image}, {image}] with at least one image");
-            return Err(Error::input("images", images.dims(), rule));
-        }
-        Ok(())
+    /// The same weights one after the other without identity.
+    #[must_use]
+    pub fn to_plain(&self) -> Self {
+        self.to_form(Form::Plain)
     }
 
-    /// `F_l(h)`.
-    fn layer(&self, layer: &SameConv, h: Tensor<4>) -> Tensor<4> {
-        activate(self.config.activation, layer.forward(h))
+    /// Weights `[L · c, c, k, k]` and biases `[L · c]` of all layers.
+    fn wide(&self) -> (Tensor<4>, Tensor<1>) {
+        let weights = self.layers.iter().map(|layer| layer.weight.val());
+        let biases = self.layers.iter().map(|layer| layer.bias.val());
+        (
+            Tensor::cat(weights.collect(), 0),
+            Tensor::cat(biases.collect(), 0),
+        )
     }
 
     fn stacked(&self, h: Tensor<4>, form: Form) -> Tensor<4> {
-        let mut layers = self.layers.iter();
+        let kind = self.config.activation;
+        let layers = self.layers.iter();
         match form {
-            Form::Sequential => layers.fold(h, |h, layer| h.clone() + self.layer(layer, h)),
-            Form::Plain => layers.fold(h, |h, layer| self.layer(layer, h)),
+            Form::Sequential => layers.fold(h, |h, layer| h.clone() + layer.activated(kind, h)),
+            Form::Plain => layers.fold(h, |h, layer| layer.activated(kind, h)),
             Form::Parallel => {
-                let sum = |sum: Option<Tensor<4>>, layer| {
-                    let term = self.layer(layer, h.clone());
-                    Some(match sum {
-                        Some(sum) => sum + term,
-                        None => term,
-                    })
-                };
-                match layers.by_ref().fold(None, sum) {
-                    Some(terms) => h + terms,
-                    None => h,
-                }
+                let (wide, padding) = (self.wide(), self.stem.padding());
+                h.clone() + side_by_side(kind, h, wide, padding, self.layers.len())
             }
         }
     }
@@ -175,7 +203,7 @@ impl ResidualStack {
     /// # Errors
     /// [`Error::Input`] for images of another shape.
     pub fn stem(&self, images: Tensor<4>) -> Result<Tensor<4>> {
-        self.check(&images)?;
+        self.config.check(&images)?;
         Ok(self.stem.forward(images))
     }
 
@@ -202,7 +230,8 @@ impl ResidualStack {
         self.classifier.forward(features.flatten::<2>(1, 3))
     }
 
-    /// What the truncation leaves out, for every image: `‖seq − par‖ / ‖seq − h₀‖`, `[batch]`.
+    /// What the truncation leaves out, for every image: `‖seq − par‖ / ‖seq − h₀‖`, `[batch]`; 0 where
+    /// no layer adds anything.
     ///
     /// # Errors
     /// As [`stem`](Self::stem).
@@ -214,7 +243,8 @@ impl ResidualStack {
             let squares = x.flatten::<2>(1, 3).square().sum_dim(1);
             squares.sqrt().squeeze_dim::<1>(1)
         };
-        Ok(norm(deep.clone() - wide) / norm(deep - h))
+        // A stack whose layers are all silent leaves nothing out: 0, not 0 / 0.
+        Ok(norm(deep.clone() - wide) / norm(deep - h).clamp_min(f64::from(f32::MIN_POSITIVE)))
     }
 
     /// The terms of every order of the product `Π (I + F_l)` on the result of the stem, for the layers
@@ -243,15 +273,15 @@ impl ResidualStack {
         Ok(orders)
     }
 
-    /// The parallel form with one convolution in place of L.
+    /// The parallel form for use: its filters joined once, to one convolution in place of L. They are
+    /// parameters of their own: gradients do not reach this stack's layers.
     pub fn fused_parallel(&self) -> FusedStack {
-        let weights = self.layers.iter().map(|layer| layer.weight.val());
-        let biases = self.layers.iter().map(|layer| layer.bias.val());
+        let (weight, bias) = self.wide();
         FusedStack {
             stem: self.stem.clone(),
             wide: SameConv {
-                weight: Param::from_tensor(Tensor::cat(weights.collect(), 0)),
-                bias: Param::from_tensor(Tensor::cat(biases.collect(), 0)),
+                weight: Param::from_tensor(weight.detach()),
+                bias: Param::from_tensor(bias.detach()),
             },
             classifier: self.classifier.clone(),
             config: self.to_parallel().config,
@@ -274,23 +304,27 @@ pub struct FusedStack {
 }
 
 impl FusedStack {
-    /// The result of the stack, `[batch, c, H, H]`, of that of the stem, which has the same shape.
+    /// The result of the stack, `[batch, c, H, H]`, of images `[batch, channels, H, H]`.
     ///
-    /// # Panics
-    /// If there are other channels.
-    pub fn stacked(&self, h: Tensor<4>) -> Tensor<4> {
-        let [batch, channels, height, width] = h.dims();
-        let terms = activate(self.config.activation, self.wide.forward(h.clone()));
-        let blocks = [batch, self.config.layers, channels, height, width];
-        h + terms.reshape(blocks).sum_dim(1).squeeze_dim::<4>(1)
+    /// # Errors
+    /// [`Error::Input`] for images of another shape.
+    pub fn features(&self, images: Tensor<4>) -> Result<Tensor<4>> {
+        self.config.check(&images)?;
+        let h = self.stem.forward(images);
+        let wide = (self.wide.weight.val(), self.wide.bias.val());
+        let ShallowConfig {
+            activation, layers, ..
+        } = self.config;
+        let terms = side_by_side(activation, h.clone(), wide, self.wide.padding(), layers);
+        Ok(h + terms)
     }
 
-    /// Scores of the classes, `[batch, classes]`, of images `[batch, channels, H, H]`.
+    /// Scores of the classes, `[batch, classes]`.
     ///
-    /// # Panics
-    /// If there are other channels, or images of another size.
-    pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let features = self.stacked(self.stem.forward(images));
-        self.classifier.forward(features.flatten::<2>(1, 3))
+    /// # Errors
+    /// As [`features`](Self::features).
+    pub fn forward(&self, images: Tensor<4>) -> Result<Tensor<2>> {
+        let features = self.features(images)?;
+        Ok(self.classifier.forward(features.flatten::<2>(1, 3)))
     }
 }

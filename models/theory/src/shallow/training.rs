@@ -1,8 +1,9 @@
 //! Training by RMSprop, with either loss.
 
-use super::config::{Objective, TrainingConfig};
+use super::config::{Objective, ShallowConfig, TrainingConfig};
 use super::model::ResidualStack;
 use super::objective::{accuracy, cross_entropy, squared_error};
+use burn::module::Module;
 use burn::optim::{ModuleOptimizer, RmsPropConfig};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
@@ -73,6 +74,26 @@ impl LabelledImages {
         self.labels.is_empty()
     }
 
+    /// Refuses a stack for images of another shape, or with too few classes for the labels.
+    ///
+    /// # Errors
+    /// [`Error::Input`] with the shape, or with the place and the value of the label.
+    pub fn fits(&self, config: &ShallowConfig) -> Result<()> {
+        let expected = [config.channels, config.image, config.image];
+        if self.shape != expected {
+            let rule = format!("must be {expected:?} for this stack");
+            return Err(Error::input("the images' shape", self.shape, rule));
+        }
+        let classes = config.classes;
+        match self.labels.iter().position(|label| *label >= classes) {
+            Some(at) => {
+                let rule = format!("must be below {classes}, the number of classes");
+                Err(Error::input(format!("label {at}"), self.labels[at], rule))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// The images at these places on a device.
     ///
     /// # Panics
@@ -133,20 +154,23 @@ impl InferenceStep for ResidualStack {
     }
 }
 
-/// Means of loss, cross-entropy, squared error and accuracy over all images, 250 at a time.
+/// Means of loss, cross-entropy, squared error and accuracy over all images, 250 at a time, on the
+/// model's device and without autodiff.
 ///
 /// # Errors
-/// If the device fails.
+/// As [`LabelledImages::fits`], and if the device fails.
 pub fn evaluate(
     model: &ResidualStack,
     images: &LabelledImages,
     objective: Objective,
-    device: &Device,
 ) -> Result<Metrics> {
+    images.fits(model.config())?;
+    let model = model.valid();
+    let device = model.stem.bias.val().device();
     let places: Vec<usize> = (0..images.len()).collect();
     let parts = places.chunks(250).map(|chunk| {
-        let examples = images.batch(chunk, objective, device);
-        Ok((scalars(model, examples).1.read()?, chunk.len() as f64))
+        let examples = images.batch(chunk, objective, &device);
+        Ok((scalars(&model, examples).1.read()?, chunk.len() as f64))
     });
     Ok(Metrics::weighted_mean(parts.collect::<Result<Vec<_>>>()?))
 }

@@ -76,7 +76,7 @@ fn stack(fixture: &Fixture, device: &Device, check: &mut Check) -> Result<()> {
         let root = format!("grad/{name}.");
         check.gradients_under(&root, &model, &entropy.backward(), &map)?;
     }
-    let fused = model.fused_parallel().forward(x.clone());
+    let fused = model.fused_parallel().forward(x.clone())?;
     check.output("parallel_logits", fused)?;
     let orders = model.orders(x)?;
     for (at, order) in orders.iter().enumerate() {

@@ -9,6 +9,26 @@ use menagerie_report::{Cell, Plot, Report, Stat, Table, cells};
 use menagerie_theory::shallow::{Form, SYSTEM, ShallowConfig};
 use menagerie_train::Metrics;
 
+/// What one form has beside another, as a share of that: for every seed the two runs that started from
+/// the same weights and saw the same batches.
+pub(super) fn beside(
+    outcomes: &[Outcome],
+    config: &ShallowConfig,
+    [one, other]: [Form; 2],
+    of: &dyn Fn(&Outcome) -> f64,
+) -> Stat {
+    let runs = |form| {
+        let wanted = config.clone().with_form(form);
+        let runs = outcomes.iter();
+        runs.filter(move |outcome| outcome.arm.config == wanted)
+    };
+    let pairs = runs(one).filter_map(|a| {
+        let b = runs(other).find(|b| b.arm.seed == a.arm.seed)?;
+        Some(of(a) / of(b))
+    });
+    pairs.collect()
+}
+
 /// Something of the outcomes of a stack in one form, over seeds.
 pub(super) fn over(
     outcomes: &[Outcome],
@@ -110,6 +130,7 @@ fn others(study: &Study, outcomes: &[Outcome]) -> Table {
         "squared error, parallel",
         "gap at the start",
         "gap of the sequential stack at the end",
+        "gap of the parallel stack at the end",
         "training loss, parallel / sequential",
     ];
     let mut table = Table::new(
@@ -125,8 +146,8 @@ fn others(study: &Study, outcomes: &[Outcome]) -> Table {
     for config in &study.configs {
         let over = |form, of: &dyn Fn(&Outcome) -> f64| over(outcomes, config, form, of);
         let squares = |outcome: &Outcome| value(&outcome.test, "squared error");
-        let ratio =
-            over(Form::Parallel, &train_loss).mean / over(Form::Sequential, &train_loss).mean;
+        let forms = [Form::Parallel, Form::Sequential];
+        let ratio = beside(outcomes, config, forms, &train_loss);
         table.push(cells![
             config.layers,
             config.filters,
@@ -135,6 +156,7 @@ fn others(study: &Study, outcomes: &[Outcome]) -> Table {
             Cell::fixed(over(Form::Parallel, &squares), 4),
             Cell::fixed(over(Form::Sequential, &|outcome| outcome.gap[0]), 3),
             Cell::fixed(over(Form::Sequential, &|outcome| outcome.gap[1]), 3),
+            Cell::fixed(over(Form::Parallel, &|outcome| outcome.gap[1]), 3),
             Cell::fixed(ratio, 2),
         ]);
     }
@@ -171,17 +193,19 @@ fn curves(report: &mut Report, study: &Study, outcomes: &[Outcome]) -> Result<()
 }
 
 fn times(results: &Results) -> Table {
-    let mut table = Table::new(
-        "Forward pass of 16 layers of 32 filters, 64 maps of 16²",
-        ["form", "time, ms", "share of sequential, %"],
-    )
-    .note("Median of nine passes in turn.");
-    let names = ["sequential", "parallel", "one convolution"];
-    for (name, seconds) in names.iter().zip(results.times) {
+    let columns = ["pass", "sequential, ms", "parallel, ms", "share, %"];
+    let mut table = Table::new("16 layers of 32 filters, 64 maps of 16²", columns)
+        .note("Median of nine; the parallel form is one convolution of 512 filters.");
+    let passes = [
+        ("forward", results.times[0]),
+        ("training step", results.times[1]),
+    ];
+    for (name, [deep, wide]) in passes {
         table.push(cells![
-            *name,
-            Cell::fixed(1e3 * seconds, 2),
-            Cell::fixed(100.0 * seconds / results.times[0], 0),
+            name,
+            Cell::fixed(1e3 * deep, 2),
+            Cell::fixed(1e3 * wide, 2),
+            Cell::fixed(100.0 * wide / deep, 0),
         ]);
     }
     table

@@ -2,6 +2,7 @@
 
 use super::Study;
 use crate::Context;
+use burn::module::Module;
 use burn::tensor::Device;
 use menagerie_core::{Result, Seed};
 use menagerie_theory::shallow::{Form, ResidualStack, ShallowConfig, TrainingConfig, evaluate};
@@ -61,10 +62,12 @@ struct Settings<'a> {
 }
 
 /// The mean gap on the first test images.
-fn gap(model: &ResidualStack, study: &Study, device: &Device) -> Result<f64> {
+fn gap(model: &ResidualStack, study: &Study) -> Result<f64> {
+    let model = model.valid();
+    let device = model.stem.bias.val().device();
     let places: Vec<usize> = (0..study.test.len().min(100)).collect();
     let objective = study.training.objective;
-    let images = study.test.batch(&places, objective, device).images;
+    let images = study.test.batch(&places, objective, &device).images;
     let gap = model.expansion_gap(images)?.mean();
     Ok(f64::from(gap.into_scalar::<f32>()))
 }
@@ -76,13 +79,14 @@ pub(super) fn train(
     context: &Context,
     progress: &Progress,
 ) -> Result<Outcome> {
+    study.train.fits(&arm.config)?;
     let tracked = context.device.clone().autodiff();
     let training = &study.training;
     let seed = Seed(context.seed + arm.seed as u64).stream("shallow");
     let model = initialise(&tracked, seed.stream("weights"), || {
         arm.config.init(&tracked)
     })?;
-    let before = gap(&model, study, &tracked)?;
+    let before = gap(&model, study)?;
     let mut sampler = Sampler::shuffled(study.train.len(), training.batch, seed.stream("order"))?;
     let steps = training.epochs * sampler.steps_per_epoch();
     let batches = |step: usize, to: &Device| {
@@ -109,8 +113,8 @@ pub(super) fn train(
     let objective = training.objective;
     Ok(Outcome {
         arm: arm.clone(),
-        train: evaluate(&model, &study.train, objective, &tracked)?,
-        test: evaluate(&model, &study.test, objective, &tracked)?,
-        gap: [before, gap(&model, study, &tracked)?],
+        train: evaluate(&model, &study.train, objective)?,
+        test: evaluate(&model, &study.test, objective)?,
+        gap: [before, gap(&model, study)?],
     })
 }

@@ -1,10 +1,10 @@
 //! The verdicts.
 
-use super::present::{over, test_loss, train_loss};
+use super::present::{beside, over, test_loss, train_loss};
 use super::train::Outcome;
 use super::{Experiment, Results, Study};
 use menagerie_core::Result;
-use menagerie_report::{Report, Verdict};
+use menagerie_report::{Report, Stat, Verdict};
 use menagerie_theory::shallow::{Form, ShallowConfig};
 
 /// How far the parallel form's test loss may be from the sequential one's, as a share of that.
@@ -14,17 +14,18 @@ const MODERATE: usize = 8;
 /// The fewest layers that count as deep.
 const DEEP: usize = 8;
 
-/// Where two forms are, in the mean over seeds.
+/// Where two forms are, in the mean over seeds, and the first as a share of the second, seed by seed.
 struct Pair<'a> {
     config: &'a ShallowConfig,
     one: f64,
     other: f64,
+    share: Stat,
 }
 
 fn pairs<'a>(
     study: &'a Study,
     outcomes: &[Outcome],
-    [one, other]: [Form; 2],
+    forms: [Form; 2],
     of: &dyn Fn(&Outcome) -> f64,
 ) -> Vec<Pair<'a>> {
     let mean = |config, form| over(outcomes, config, form, of).mean;
@@ -32,8 +33,9 @@ fn pairs<'a>(
     configs
         .map(|config| Pair {
             config,
-            one: mean(config, one),
-            other: mean(config, other),
+            one: mean(config, forms[0]),
+            other: mean(config, forms[1]),
+            share: beside(outcomes, config, forms, of),
         })
         .collect()
 }
@@ -76,7 +78,10 @@ pub(super) fn verdicts(
         .iter()
         .filter(|pair| pair.config.layers <= MODERATE)
         .collect();
-    let percent = |pair: &Pair| format!("{:+.1} %", 100.0 * (pair.one / pair.other - 1.0));
+    let percent = |pair: &Pair| {
+        let (mean, sd) = (100.0 * (pair.share.mean - 1.0), 100.0 * pair.share.sd);
+        format!("{mean:+.1} ± {sd:.1} %")
+    };
     report.verdict(
         "equal-losses",
         Verdict::decided(
@@ -85,7 +90,8 @@ pub(super) fn verdicts(
                     .iter()
                     .all(|pair| (pair.one - pair.other).abs() <= SIMILAR * pair.other),
             format!(
-                "parallel beside sequential, layers × filters: {}",
+                "parallel beside sequential, layers × filters, mean and deviation over {} seeds: {}",
+                study.seeds,
                 words(&test.iter().collect::<Vec<_>>(), percent)
             ),
             "in the mean over seeds the parallel form's test loss is within 15 % of the sequential \
@@ -109,7 +115,7 @@ pub(super) fn verdicts(
         ),
     )?;
     let train = pairs(study, outcomes, forms, &train_loss);
-    let ratio = |pair: &Pair| format!("{:.2}", pair.one / pair.other);
+    let ratio = |pair: &Pair| format!("{:.2} ± {:.2}", pair.share.mean, pair.share.sd);
     report.verdict(
         "equal-training",
         Verdict::reported(
@@ -120,25 +126,27 @@ pub(super) fn verdicts(
             "shown: how far training losses are apart depends on depth and on how long one trains",
         ),
     )?;
-    let better = test.iter().filter(|pair| pair.one < pair.other).count();
+    // A single layer is the same in both forms.
+    let several = || test.iter().filter(|pair| pair.config.layers > 1);
+    let better = several().filter(|pair| pair.one < pair.other).count();
     report.verdict(
         "generalises",
         Verdict::reported(
             format!(
-                "the parallel form has the smaller test loss for {better} of {} stacks",
-                test.len()
+                "the parallel form has the smaller test loss for {better} of {} stacks of several \
+                 layers",
+                several().count()
             ),
             "shown: `sometimes` has no threshold",
         ),
     )?;
-    let [deep, wide, fused] = results.times;
+    let [forward, step] = results.times.map(|[deep, wide]| 100.0 * wide / deep);
     report.verdict(
         "faster",
         Verdict::reported(
             format!(
-                "parallel layers take {:.0} % of the time of sequential ones, one convolution {:.0} %",
-                100.0 * wide / deep,
-                100.0 * fused / deep
+                "of the time of 16 layers one after the other, the parallel form takes {forward:.0} % \
+                 forward and {step:.0} % for a training step"
             ),
             "shown: the paper gives no number",
         ),
