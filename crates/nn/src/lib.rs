@@ -3,12 +3,16 @@
 //! | module | holds |
 //! | --- | --- |
 //! | [`adam`] | the update of Adam in one pass over memory |
+//! | [`batch_norm`] | batch normalisation of columns with the ReLU and the dropout after it |
+//! | [`bilinear`] | bilinear forms of aligned slices of two vectors |
 //! | [`classification`] | smoothed targets, their cross-entropy, accuracy |
 //! | [`clustering`] | k-means and k-means++ over points in memory or in a file; scores of a clustering |
 //! | [`conv`] | 2-D convolution and its adjoint, the transposed convolution, with separate padding on all four sides |
 //! | [`conv1d`] | 1-D convolution and its adjoint: stride, dilation, groups, a leaky ReLU before it |
 //! | [`depthwise`] | depth-wise convolution of tokens on a grid |
 //! | [`diffusion`] | noise schedules, the forward process, DDPM and DDIM, losses |
+//! | [`dropout`] | dropout whose draw is a function of a number |
+//! | [`embedding`] | gradients of the looked-up rows of a table, and the update of all rows in one pass |
 //! | [`group_norm`] | group normalisation, alone and with modulation and SiLU |
 //! | [`mix`] | mixup and CutMix |
 //! | [`noise`] | normal numbers that are the same on every device |
@@ -27,6 +31,8 @@
 //! backward; results agree to rounding.
 
 pub mod adam;
+pub mod batch_norm;
+pub mod bilinear;
 pub mod block;
 pub mod classification;
 pub mod clustering;
@@ -34,6 +40,8 @@ pub mod conv;
 pub mod conv1d;
 pub mod depthwise;
 pub mod diffusion;
+pub mod dropout;
+pub mod embedding;
 pub mod group_norm;
 pub mod mix;
 pub mod noise;

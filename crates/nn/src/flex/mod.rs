@@ -1,10 +1,13 @@
 //! Kernels as differentiable operations on the `flex` backend.
 
 pub(crate) mod adam;
+pub(crate) mod batch_norm;
+pub(crate) mod bilinear;
 pub(crate) mod block;
 pub(crate) mod conv;
 pub(crate) mod conv1d;
 pub(crate) mod depthwise;
+pub(crate) mod embedding;
 pub(crate) mod group_norm;
 pub(crate) mod norm;
 pub(crate) mod pointwise;

@@ -6,10 +6,13 @@
 
 pub(crate) mod adam;
 pub(crate) mod attention;
+pub(crate) mod batch_norm;
+pub(crate) mod bilinear;
 pub(crate) mod block;
 pub(crate) mod conv;
 pub(crate) mod conv1d;
 pub(crate) mod depthwise;
+pub(crate) mod embedding;
 pub(crate) mod gelu;
 pub(crate) mod gemm;
 pub(crate) mod group_norm;
