@@ -230,7 +230,7 @@ pub struct PenaltySums {
 impl PenaltySums {
     /// Those of a tensor.
     pub fn of<const D: usize>(values: &Tensor<D>) -> Self {
-        let len = values.dims().iter().product();
+        let len: usize = values.dims().iter().product();
         let values = values.clone().without_autodiff().reshape([len]);
         #[cfg(feature = "flex")]
         if let Some(sums) = crate::flex::embedding::penalty_sums(&values) {

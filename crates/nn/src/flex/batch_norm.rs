@@ -7,7 +7,7 @@ use crate::kernel::batch_norm::{self, Columns};
 use crate::kernel::micro::Level;
 use crate::memory::Buffer;
 use burn::backend::flex::FlexTensor;
-use burn::backend::{BackendTensor, DispatchTensor, Flex, TensorMetadata};
+use burn::backend::{BackendTensor, DispatchKindConversion, DispatchTensor, Flex, TensorMetadata};
 use burn::tensor::{DType, Tensor};
 use std::sync::Arc;
 

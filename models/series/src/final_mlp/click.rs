@@ -6,7 +6,7 @@ use super::embedding::Embedding;
 use super::metrics::{auc, log_loss};
 use super::mlp::Mode;
 use super::objective::{cross_entropy, regularisation};
-use burn::module::{Module, ParamId};
+use burn::module::ParamId;
 use burn::tensor::{Tensor, activation};
 use burn::train::LearnerModel;
 use menagerie_core::{Error, Result};

@@ -3,6 +3,7 @@
 use super::config::{Field, FieldKind, validate_fields};
 use burn::tensor::{Device, Tensor, TensorData};
 use menagerie_core::{Error, Result, Seed};
+use menagerie_data_tabular::{Encoder, Encoding, Table};
 use std::sync::Arc;
 
 /// Labelled rows in memory.
@@ -96,6 +97,29 @@ impl Impressions {
             slots,
             columns,
         })
+    }
+
+    /// The rows of a table, as an encoder numbers them: names that training has not seen get the last number
+    /// of their vocabulary.
+    ///
+    /// # Errors
+    /// As [`Encoder::encode`] and [`new`](Self::new).
+    pub fn of(encoder: &Encoder, table: &Table) -> Result<Self> {
+        let both = encoder.fields().iter().zip(encoder.encodings());
+        let fields = both.map(|(field, encoding)| match encoding {
+            Encoding::Category(names) => Field::category(&field.name, names.size()),
+            Encoding::Number { .. } => Field::number(&field.name),
+            Encoding::Sequence { vocabulary, length } => {
+                Field::sequence(&field.name, vocabulary.size(), *length)
+            }
+        });
+        let encoded = encoder.encode(table)?;
+        Self::new(
+            fields.collect(),
+            encoded.ids,
+            encoded.numbers,
+            encoded.labels,
+        )
     }
 
     /// Labels from numbers.

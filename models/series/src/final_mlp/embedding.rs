@@ -188,11 +188,6 @@ impl Embedding {
         }
         Tensor::cat(parts, 1)
     }
-
-    /// Embeddings of a batch, `[rows, fields · dim]`, through autodiff.
-    pub(crate) fn forward(&self, batch: &Batch) -> Tensor<2> {
-        self.assemble(self.looked_up(batch), batch)
-    }
 }
 
 /// The first row of every field's table, ascending.

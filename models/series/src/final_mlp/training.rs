@@ -6,7 +6,7 @@ use super::data::Impressions;
 use super::mlp::Mode;
 use super::objective::cross_entropy;
 use burn::config::Config;
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
+use burn::module::{ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 use menagerie_core::{Error, Result, Seed, config};

@@ -3,7 +3,7 @@
 use menagerie_core::{Result, Seed};
 use menagerie_data_tabular::procedural::{self, ImpressionsConfig};
 use menagerie_data_tabular::{
-    Encoded, Encoder, EncoderConfig, Encoding, Splits, Table, census as adult, movielens,
+    Encoded, Encoder, EncoderConfig, Splits, Table, census as adult, movielens,
 };
 use menagerie_series::final_mlp::{Field, Impressions, auc, log_loss};
 
@@ -16,19 +16,6 @@ pub(super) struct Part {
     pub bayes: Option<[f64; 2]>,
     /// The context field that each user listens to, from user 1.
     pub listens: Vec<usize>,
-}
-
-/// The fields of an encoder, as the models know them.
-fn fields(encoder: &Encoder) -> Vec<Field> {
-    let both = encoder.fields().iter().zip(encoder.encodings());
-    both.map(|(field, encoding)| match encoding {
-        Encoding::Category(vocabulary) => Field::category(&field.name, vocabulary.size()),
-        Encoding::Number { .. } => Field::number(&field.name),
-        Encoding::Sequence { vocabulary, length } => {
-            Field::sequence(&field.name, vocabulary.size(), *length)
-        }
-    })
-    .collect()
 }
 
 fn rows(fields: &[Field], encoded: Encoded) -> Result<Impressions> {
@@ -47,8 +34,7 @@ fn encoded(
     config: &EncoderConfig,
 ) -> Result<Part> {
     let encoder = Encoder::fit(train, config)?;
-    let fields = fields(&encoder);
-    let of = |table: &Table| rows(&fields, encoder.encode(table)?);
+    let of = |table: &Table| Impressions::of(&encoder, table);
     Ok(Part {
         train: of(train)?,
         valid: valid.map(of).transpose()?,
