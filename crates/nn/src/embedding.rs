@@ -111,7 +111,8 @@ impl Lookup {
             };
         }
         let device = gradient.device();
-        let mut sums = Tensor::zeros([self.0.rows.len(), dim], &device);
+        let sums = Tensor::<2>::zeros([self.0.rows.len(), dim], &device);
+        let mut sums = sums.cast(gradient.dtype());
         if !self.0.rows.is_empty() {
             let rows = self.0.starts.windows(2).enumerate();
             let rows =
@@ -156,7 +157,7 @@ impl RowGradients {
     pub fn dense(&self) -> Tensor<2> {
         let dim = self.sums.dims()[1];
         let device = self.sums.device();
-        let table = Tensor::zeros([self.lookup.0.table, dim], &device);
+        let table = Tensor::<2>::zeros([self.lookup.0.table, dim], &device).cast(self.sums.dtype());
         if self.rows().is_empty() {
             return table;
         }

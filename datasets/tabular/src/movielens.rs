@@ -147,10 +147,18 @@ fn parse<T: std::str::FromStr>(path: &Path, line: usize, cell: &str) -> Result<T
     cell.parse().map_err(problem)
 }
 
+/// The ratings of `ml-latest-small` as they were published.
+const PUBLISHED: usize = 100_836;
+
 /// The data set `ml-latest-small`: 100 836 ratings of 9 742 films by 610 people.
+///
+/// The copy that is fetched has 72 ratings more at its end, by visitors of the page that it was used for;
+/// they are left out.
 ///
 /// # Errors
 /// As [`menagerie_data::find`] and [`MovieLens::read`].
 pub fn ml_latest_small() -> Result<MovieLens> {
-    MovieLens::read(&menagerie_data::find("ml-latest-small")?)
+    let mut films = MovieLens::read(&menagerie_data::find("ml-latest-small")?)?;
+    films.ratings.truncate(PUBLISHED);
+    Ok(films)
 }

@@ -1,6 +1,6 @@
 //! Tables of categories and numbers.
 
-use super::{DataSet, File};
+use super::{DataSet, File, Part};
 
 /// The census of 1994: who earns more than 50 000 dollars.
 pub(super) const ADULT: DataSet = DataSet {
@@ -26,7 +26,8 @@ pub(super) const ADULT: DataSet = DataSet {
     ],
 };
 
-/// Ratings and genres; the distributors publish an archive, so that the files come from a copy of it.
+/// Ratings and genres; the distributors publish an archive, so that the files come from a copy, with 72
+/// ratings more at the end of the first. The alternative is that file as it was published.
 pub(super) const ML_LATEST_SMALL: DataSet = DataSet {
     name: "ml-latest-small",
     title: "MovieLens latest small: 100 836 ratings of 9 742 films by 610 people",
@@ -40,7 +41,11 @@ pub(super) const ML_LATEST_SMALL: DataSet = DataSet {
             urls: &[
                 "https://raw.githubusercontent.com/elliotjoejordan/python-pandas-web-film-app/7b791713959c/ml-latest-small/ratings.csv",
             ],
-            alternatives: &[],
+            alternatives: &[&[Part {
+                path: "ratings.csv",
+                size: 2_483_723,
+                sha256: None,
+            }]],
         },
         File {
             path: "movies.csv",

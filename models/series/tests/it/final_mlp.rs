@@ -73,9 +73,18 @@ pub(crate) fn loud(config: &FinalMlpConfig, device: &Device) -> FinalMlp {
             param: burn::module::Param<Tensor<D>>,
         ) -> burn::module::Param<Tensor<D>> {
             param.map(|value| {
-                let noise = Distribution::Normal(0.3, 0.5);
+                let tracked = value.is_require_grad();
+                // Running variances stay positive.
+                let noise = match D {
+                    1 => Distribution::Uniform(0.0, 1.0),
+                    _ => Distribution::Normal(0.3, 0.5),
+                };
+                let value = value.without_autodiff();
                 let noise = Tensor::random(value.dims(), noise, &value.device());
-                value + noise.detach()
+                match tracked {
+                    true => (value + noise).autodiff().require_grad(),
+                    false => value + noise,
+                }
             })
         }
     }
