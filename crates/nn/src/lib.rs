@@ -3,12 +3,16 @@
 //! | module | holds |
 //! | --- | --- |
 //! | [`adam`] | the update of Adam in one pass over memory |
+//! | [`batch_norm`] | batch normalisation of columns with the ReLU and the dropout after it |
+//! | [`bilinear`] | bilinear forms of aligned slices of two vectors |
 //! | [`classification`] | smoothed targets, their cross-entropy, accuracy |
 //! | [`clustering`] | k-means and k-means++ over points in memory or in a file; scores of a clustering |
 //! | [`conv`] | 2-D convolution and its adjoint, the transposed convolution, with separate padding on all four sides |
 //! | [`conv1d`] | 1-D convolution and its adjoint: stride, dilation, groups, a leaky ReLU before it |
 //! | [`depthwise`] | depth-wise convolution of tokens on a grid |
 //! | [`diffusion`] | noise schedules, the forward process, DDPM and DDIM, losses |
+//! | [`dropout`] | dropout whose draw is a function of a number |
+//! | [`embedding`] | gradients of the looked-up rows of a table, and the update of all rows in one pass |
 //! | [`group_norm`] | group normalisation, alone and with modulation and SiLU |
 //! | [`linear_attention`] | attention without softmax, linear in the tokens, with a depth-wise convolution of the values |
 //! | [`mix`] | mixup and CutMix |
@@ -28,6 +32,8 @@
 //! backward; results agree to rounding.
 
 pub mod adam;
+pub mod batch_norm;
+pub mod bilinear;
 pub mod block;
 pub mod classification;
 pub mod clustering;
@@ -35,6 +41,8 @@ pub mod conv;
 pub mod conv1d;
 pub mod depthwise;
 pub mod diffusion;
+pub mod dropout;
+pub mod embedding;
 pub mod group_norm;
 pub mod linear_attention;
 pub mod mix;

@@ -2,6 +2,7 @@
 
 mod photographs;
 mod scenes;
+mod tables;
 
 use menagerie_core::{Error, Result};
 
@@ -86,6 +87,8 @@ pub const DATA_SETS: &[DataSet] = &[
     photographs::PHOTOS,
     OPTDIGITS,
     scenes::LANDSAT,
+    tables::ADULT,
+    tables::ML_LATEST_SMALL,
 ];
 
 /// The alternatives are the uncompressed file and the same file compressed again without the

@@ -1,11 +1,14 @@
 //! Kernels as differentiable operations on the `flex` backend.
 
 pub(crate) mod adam;
+pub(crate) mod batch_norm;
+pub(crate) mod bilinear;
 pub(crate) mod block;
 pub(crate) mod block_sum;
 pub(crate) mod conv;
 pub(crate) mod conv1d;
 pub(crate) mod depthwise;
+pub(crate) mod embedding;
 pub(crate) mod group_norm;
 pub(crate) mod linear_attention;
 pub(crate) mod norm;

@@ -36,7 +36,7 @@ pub(crate) fn update(level: Level, update: &AdamUpdate, [p, g, m, v]: [&[f32]; 4
     out
 }
 
-struct Numbers {
+pub(crate) struct Numbers {
     betas: [f32; 2],
     complements: [f32; 2],
     step: f32,
@@ -45,7 +45,7 @@ struct Numbers {
 }
 
 impl Numbers {
-    fn of(update: &AdamUpdate) -> Self {
+    pub(crate) fn of(update: &AdamUpdate) -> Self {
         let (step, correction) = update.corrected();
         Self {
             betas: [update.beta_1 as f32, update.beta_2 as f32],
@@ -58,7 +58,7 @@ impl Numbers {
 }
 
 #[inline(always)]
-fn chunk<const FMA: bool>(
+pub(crate) fn chunk<const FMA: bool>(
     [p_out, m_out, v_out]: [&mut [f32]; 3],
     [p, g, m, v]: [&[f32]; 4],
     numbers: &Numbers,

@@ -6,11 +6,14 @@
 
 pub(crate) mod adam;
 pub(crate) mod attention;
+pub(crate) mod batch_norm;
+pub(crate) mod bilinear;
 pub(crate) mod block;
 pub(crate) mod block_sum;
 pub(crate) mod conv;
 pub(crate) mod conv1d;
 pub(crate) mod depthwise;
+pub(crate) mod embedding;
 pub(crate) mod gelu;
 pub(crate) mod gemm;
 pub(crate) mod group_norm;

@@ -18,6 +18,7 @@ mod pointwise;
 mod resample;
 mod sparse;
 mod stft;
+mod tables;
 mod transformer;
 mod vit;
 

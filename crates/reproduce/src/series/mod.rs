@@ -1,1 +1,3 @@
 //! Recipes of `menagerie-series`.
+
+pub mod final_mlp;
