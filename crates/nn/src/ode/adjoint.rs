@@ -281,7 +281,7 @@ impl ModuleVisitor for Unflatten {
         let shape = param.lazy_shape();
         let len = shape.num_elements();
         let part = self.flat.clone().slice([self.at..self.at + len]);
-        self.gradients.register(param.id, part.reshape(shape));
+        self.gradients.register::<D>(param.id, part.reshape(shape));
         self.at += len;
     }
 }

@@ -238,11 +238,7 @@ pub(super) fn tanh(
     )))
 }
 
-fn tanh_slope_of<T: Precision>(
-    scales: &[f64],
-    terms: &[FlexTensor],
-    y: &FlexTensor,
-) -> FlexTensor {
+fn tanh_slope_of<T: Precision>(scales: &[f64], terms: &[FlexTensor], y: &FlexTensor) -> FlexTensor {
     let [_, width]: [usize; 2] = terms[0].shape().dims();
     let [_, stored]: [usize; 2] = y.shape().dims();
     let (scales, slices) = (factors::<T>(scales), slices::<T>(terms));
@@ -252,11 +248,7 @@ fn tanh_slope_of<T: Precision>(
 }
 
 /// [`super::tanh_slope`], or `None` where the kernel does not apply.
-pub(super) fn tanh_slope(
-    scales: &[f64],
-    terms: &[&Tensor<2>],
-    y: &Tensor<2>,
-) -> Option<Tensor<2>> {
+pub(super) fn tanh_slope(scales: &[f64], terms: &[&Tensor<2>], y: &Tensor<2>) -> Option<Tensor<2>> {
     let inputs: Vec<&Tensor<2>> = terms.iter().copied().chain([y]).collect();
     let (dtype, inputs) = flex(&inputs)?;
     let (terms, y) = inputs.split_at(terms.len());

@@ -62,9 +62,9 @@ impl AdaMax {
         let mut moments = HashMap::new();
         let firsts = file.keys().filter_map(|key| key.strip_suffix(".first"));
         for name in firsts {
-            let id: ParamId = name.parse().map_err(|_| {
-                Error::format(path, format!("`{name}` is no parameter's id"))
-            })?;
+            let id: ParamId = name
+                .parse()
+                .map_err(|_| Error::format(path, format!("`{name}` is no parameter's id")))?;
             let of = |part: &str| {
                 let key = format!("{name}.{part}");
                 let data = file.get(&key).ok_or_else(|| lacks(&key))?;

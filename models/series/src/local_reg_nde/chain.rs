@@ -8,8 +8,8 @@
 use super::layers::{Dense, TimeChain};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
-use menagerie_nn::ode::{Adjoint, Cotangent, Field, Stages, Term, combine, tanh_slope, tanh_sum};
 use menagerie_nn::ode::tableau::WEIGHTS;
+use menagerie_nn::ode::{Adjoint, Cotangent, Field, Stages, Term, combine, tanh_slope, tanh_sum};
 
 /// A [`TimeChain`] as a field that is differentiated by hand.
 #[derive(Debug)]
@@ -112,7 +112,13 @@ impl Field<2> for ChainField<'_> {
         all.extend(terms.iter().map(|(c, slope)| (*c, &slope.behind)));
         let row = self.first_time.clone() * t + self.first_bias.clone();
         let extra = [1.0, t];
-        let of = |at: usize| if at == self.middle.len() { &extra[..] } else { &[] };
+        let of = |at: usize| {
+            if at == self.middle.len() {
+                &extra[..]
+            } else {
+                &[]
+            }
+        };
         let mut hidden = tanh_sum(&all, &row, of(0));
         let mut below = Vec::with_capacity(self.middle.len());
         for (at, [weight, time, bias]) in self.middle.iter().enumerate() {
@@ -205,7 +211,11 @@ impl Adjoint<2> for ChainField<'_> {
             }
         }
         let width = self.product.dims()[1];
-        let inner = self.product.clone().slice([0..hidden, 0..width]).transpose();
+        let inner = self
+            .product
+            .clone()
+            .slice([0..hidden, 0..width])
+            .transpose();
         let mut before: Vec<Option<Tensor<2>>> = vec![None; count];
         for at in (0..count).rev() {
             let slope = &step.slopes[at];
@@ -219,7 +229,11 @@ impl Adjoint<2> for ChainField<'_> {
             if let Some(arguments) = &arguments {
                 let product = slope.hidden.clone().transpose().matmul(arguments.clone());
                 add(
-                    if at < first { &mut sum.product_first } else { &mut sum.product },
+                    if at < first {
+                        &mut sum.product_first
+                    } else {
+                        &mut sum.product
+                    },
                     product,
                 );
             }
@@ -245,7 +259,10 @@ impl Adjoint<2> for ChainField<'_> {
         let mut gradients = GradientsParams::new();
         let (mut first, mut last) = (sum.first, sum.last);
         if let Some(product) = sum.product {
-            add(&mut last, product.clone().matmul(self.first.clone().transpose()));
+            add(
+                &mut last,
+                product.clone().matmul(self.first.clone().transpose()),
+            );
             add(&mut first, self.last.clone().transpose().matmul(product));
         }
         if let Some(product) = sum.product_first {
@@ -311,7 +328,10 @@ impl ChainField<'_> {
         }
         let all = (!terms.is_empty()).then(|| combine(&terms));
         let behind = all.map(|all| {
-            add(&mut sum.first, step.from.u.clone().transpose().matmul(all.clone()));
+            add(
+                &mut sum.first,
+                step.from.u.clone().transpose().matmul(all.clone()),
+            );
             all.matmul(self.first.clone().transpose())
         });
         let states = cotangents.iter().map(|c| (c.state, &c.value));

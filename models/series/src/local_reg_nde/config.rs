@@ -508,7 +508,8 @@ impl TrainingConfig {
             return Err(Error::config(Self::NAME, "rate", self.rate, rule));
         }
         if self.regularizer.scope == Scope::Global && self.adjoint == Adjoint::Continuous {
-            let rule = "must be `Discrete` for a global regulariser: it needs gradients of all steps";
+            let rule =
+                "must be `Discrete` for a global regulariser: it needs gradients of all steps";
             return Err(Error::config(Self::NAME, "adjoint", self.adjoint, rule));
         }
         self.regularizer.validate()

@@ -85,7 +85,13 @@ pub enum Statistics<'a> {
 impl BatchNorm {
     fn new(channels: usize, precision: Precision, device: &Device) -> Self {
         let options = (&device.clone().without_autodiff(), precision.dtype());
-        let tracked = |x: Tensor<1>| if device.is_autodiff() { x.autodiff() } else { x };
+        let tracked = |x: Tensor<1>| {
+            if device.is_autodiff() {
+                x.autodiff()
+            } else {
+                x
+            }
+        };
         Self {
             gain: precision.param(Initializer::Ones.init([channels], device)),
             bias: precision.param(Initializer::Zeros.init([channels], device)),
@@ -94,12 +100,7 @@ impl BatchNorm {
         }
     }
 
-    fn forward(
-        &self,
-        x: Tensor<4>,
-        batch_statistics: bool,
-        noted: &mut Vec<Moments>,
-    ) -> Tensor<4> {
+    fn forward(&self, x: Tensor<4>, batch_statistics: bool, noted: &mut Vec<Moments>) -> Tensor<4> {
         let spread = |x: Tensor<1>| x.reshape([1, -1, 1, 1]);
         let [batch, channels, height, width] = x.dims();
         let (centred, variance) = if batch_statistics {
@@ -249,7 +250,8 @@ impl ConvNeuralOde {
             ..
         } = self.config;
         if batch == 0 || [channels, height, width] != [wanted, image, image] {
-            let rule = format!("must be [batch, {wanted}, {image}, {image}] with at least one image");
+            let rule =
+                format!("must be [batch, {wanted}, {image}, {image}] with at least one image");
             return Err(Error::input("images", images.dims(), rule));
         }
         let x = images.cast(self.config.precision.dtype());
@@ -257,7 +259,9 @@ impl ConvNeuralOde {
         let x = Tensor::cat(vec![x, further], 1);
         let mut noted = Vec::new();
         let x = self.augment_norm.forward(x, training, &mut noted);
-        noted.iter().for_each(|moments| self.augment_norm.note(moments));
+        noted
+            .iter()
+            .for_each(|moments| self.augment_norm.note(moments));
         Ok(x)
     }
 

@@ -23,16 +23,17 @@ pub struct Series {
 
 /// Two layers, the first with a tangent: a gate before its own activation.
 #[derive(Module, Debug)]
-pub struct Gate {
+pub struct LatentGate {
     /// To hidden units.
     pub hidden: Dense,
     /// To the gate's values.
     pub output: Dense,
 }
 
-impl Gate {
+impl LatentGate {
     fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        self.output.forward(activation::tanh(self.hidden.forward(x)))
+        self.output
+            .forward(activation::tanh(self.hidden.forward(x)))
     }
 }
 
@@ -42,11 +43,11 @@ impl Gate {
 #[derive(Module, Debug)]
 pub struct LatentGru {
     /// Of how much of the old state stays.
-    pub update: Gate,
+    pub update: LatentGate,
     /// Of how much of it the new one sees.
-    pub reset: Gate,
+    pub reset: LatentGate,
     /// Of the new state: mean and deviation.
-    pub fresh: Gate,
+    pub fresh: LatentGate,
 }
 
 impl LatentGru {
@@ -168,7 +169,7 @@ impl LatentOdeConfig {
             ..
         } = *self;
         let dense = |inputs, outputs| Dense::new([inputs, outputs], self.precision, device);
-        let gate = |outputs| Gate {
+        let gate = |outputs| LatentGate {
             hidden: dense(2 * latent + 2 * variables + 1, hidden),
             output: dense(hidden, outputs),
         };
@@ -294,7 +295,10 @@ impl LatentOde {
         };
         let solver = self.config.solver.tsit5();
         let solution = solver.solve(&field, first.inner(), ends, request)?;
-        let latents = solution.saved.iter().map(|place| field.state(place).clone());
+        let latents = solution
+            .saved
+            .iter()
+            .map(|place| field.state(place).clone());
         let latents = Tensor::stack::<3>(latents.collect(), 1);
         Ok(Imputed {
             predicted: self.decode(latents.clone()),
@@ -351,6 +355,13 @@ impl LatentOde {
     ) -> Result<objective::Regularized<Tensor<2>, Tensor<2>>> {
         let solver = self.config.solver.tsit5();
         let (field, span) = (self.field(), series.span());
-        objective::solve(&solver, &field, first.inner(), span, &series.times, learning)
+        objective::solve(
+            &solver,
+            &field,
+            first.inner(),
+            span,
+            &series.times,
+            learning,
+        )
     }
 }

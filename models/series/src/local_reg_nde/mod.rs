@@ -41,7 +41,7 @@
 //! };
 //! let labels = Tensor::from_ints([0, 1, 0, 1, 1], &device);
 //! let learned = model.learn(&Labelled { images, labels }, &learning)?;
-//! assert!(learned.metrics.get("regularizer") > Some(0.0));
+//! assert!(learned.numbers.get("regularizer") > Some(0.0));
 //!
 //! let error = NodeConfig::new(6, 4, SolverConfig::new(0.0)).init(&device).unwrap_err();
 //! assert_eq!(error.to_string(), "SolverConfig.tolerance = 0.0: must be finite and above 0");
@@ -68,13 +68,15 @@ pub use config::{
     RegularizerConfig, Sampling, Scope, SolverConfig, TrainingConfig,
 };
 pub use conv::{BatchNorm, Conv, ConvDynamics, ConvForward, ConvNeuralOde, Statistics};
-pub use latent::{Elbo, Encoding, Gate, Imputed, LatentDynamics, LatentGru, LatentOde, Series};
+pub use latent::{
+    Elbo, Encoding, Imputed, LatentDynamics, LatentGate, LatentGru, LatentOde, Series,
+};
 pub use layers::{Dense, Precision, TimeChain};
 pub use model::{NeuralOde, Prediction};
 pub use objective::{Learning, Regularized};
 pub use sde::{NeuralSde, RegularizedSde, SdeDynamics};
 pub use signals::{Signals, SignalsConfig};
-pub use training::{Fit, Labelled, LabelledRows, Learned, Trainable};
+pub use training::{Fit, Labelled, LabelledRows, Learned, Numbers, Trainable};
 
 use menagerie_core::{Claim, Figure, Gate, System};
 

@@ -184,7 +184,10 @@ pub fn solve<const D: usize, F: Field<D>>(
 fn stiffest<P, S>(solution: &Solution<P, S>) -> (usize, f64) {
     let steps = solution.accepted().enumerate();
     let steps = steps.map(|(at, step)| (at, step.stiffness.unwrap_or(0.0)));
-    steps.fold((0, 0.0), |most, step| if step.1 > most.1 { step } else { most })
+    steps.fold(
+        (0, 0.0),
+        |most, step| if step.1 > most.1 { step } else { most },
+    )
 }
 
 impl<P: Clone, S: Clone> Regularized<P, S> {

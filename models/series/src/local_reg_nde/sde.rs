@@ -1,6 +1,6 @@
 //! The classifier whose features a neural SDE moves.
 
-use super::config::{NsdeConfig, Scope, Sampling};
+use super::config::{NsdeConfig, Sampling, Scope};
 use super::layers::Dense;
 use super::model::{Prediction, SPAN, check_rows};
 use super::objective::{Learning, number};
@@ -27,7 +27,8 @@ impl SdeDynamics {
     /// # Panics
     /// If u has other columns.
     pub fn drift(&self, u: Tensor<2>) -> Tensor<2> {
-        self.drift_out.forward(activation::tanh(self.drift_in.forward(u)))
+        self.drift_out
+            .forward(activation::tanh(self.drift_in.forward(u)))
     }
 
     /// Diffusion of states `[batch, state]`: what multiplies the noise of every element.
@@ -100,7 +101,13 @@ impl NeuralSde {
         Ok(self.encoder.forward(x.cast(self.config.precision.dtype())))
     }
 
-    fn solve(&self, u: Tensor<2>, save_at: &[f64], keep: Keep, seed: Seed) -> Result<SdeSolution<2>> {
+    fn solve(
+        &self,
+        u: Tensor<2>,
+        save_at: &[f64],
+        keep: Keep,
+        seed: Seed,
+    ) -> Result<SdeSolution<2>> {
         let plain = self.dynamics.valid();
         let solver = self.config.solver.sosri();
         let drift = |u: Tensor<2>, _: f64| plain.drift(u);
@@ -153,7 +160,10 @@ impl NeuralSde {
             let chosen = ((learning.time * steps as f64) as usize).min(steps.saturating_sub(1));
             let (from, t) = match solution.saved.pop() {
                 Some(saved) => (saved, time),
-                None => (solution.taken[chosen].from.clone(), solution.taken[chosen].t),
+                None => (
+                    solution.taken[chosen].from.clone(),
+                    solution.taken[chosen].t,
+                ),
             };
             let (value, gradients) = self.probe(from, t, learning)?;
             regularized.value = value;

@@ -115,7 +115,12 @@ impl Signals {
         for number in numbers {
             let mut rng = seed.stream("series").at(*number as u64).rng();
             let own: Vec<[f64; 2]> = (0..self.config.sinusoids)
-                .map(|_| [0.5 + uniform(&mut rng), std::f64::consts::PI * uniform(&mut rng)])
+                .map(|_| {
+                    [
+                        0.5 + uniform(&mut rng),
+                        std::f64::consts::PI * uniform(&mut rng),
+                    ]
+                })
                 .collect();
             for (at, t) in self.times.iter().enumerate() {
                 for row in &self.mixing {
@@ -127,7 +132,11 @@ impl Signals {
                         })
                         .sum();
                     data.push(value as f32);
-                    mask.push(if uniform(&mut rng) < observed { 1.0 } else { 0.0 });
+                    mask.push(if uniform(&mut rng) < observed {
+                        1.0
+                    } else {
+                        0.0
+                    });
                 }
                 let before = self.times[at.saturating_sub(1)];
                 gaps.push((t - before) as f32);

@@ -26,7 +26,24 @@ pub struct Learned {
     pub gradients: GradientsParams,
     /// `loss`, of which the weighted `regularizer` is a part, `evaluations` of the field by the solve,
     /// and what the model reports.
-    pub metrics: Metrics,
+    pub numbers: Numbers,
+}
+
+/// Numbers by name, in the order in which they are reported.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Numbers(Vec<(&'static str, f64)>);
+
+impl Numbers {
+    fn with(mut self, name: &'static str, value: f64) -> Self {
+        self.0.push((name, value));
+        self
+    }
+
+    /// The number of this name.
+    pub fn get(&self, name: &str) -> Option<f64> {
+        let found = self.0.iter().find(|(known, _)| *known == name);
+        found.map(|(_, value)| *value)
+    }
 }
 
 /// A model that is trained by the gradients of batches. A solve is no part of a graph: gradients are
@@ -53,7 +70,8 @@ pub struct Labelled<const D: usize> {
 
 /// Gradients of a loss of the state at the end: of the loss, of that state, and of parameters.
 struct Head<const D: usize> {
-    metrics: Metrics,
+    loss: f64,
+    numbers: Numbers,
     end: Tensor<D>,
     gradients: GradientsParams,
 }
@@ -68,27 +86,27 @@ fn head<const D: usize, M: Module>(
     let end = end.inner().autodiff().require_grad();
     let logits = classify(end.clone());
     let loss = cross_entropy(logits.clone(), labels.clone());
-    let metrics = Metrics::new()
-        .with("cross-entropy", number(loss.clone()))
+    let entropy = number(loss.clone());
+    let numbers = Numbers::default()
+        .with("cross-entropy", entropy)
         .with("accuracy", accuracy(logits, labels.clone().inner()));
     let mut found = loss.backward();
     let gradient = end.grad_remove(&mut found);
     Head {
-        metrics,
+        loss: entropy,
+        numbers,
         end: gradient.unwrap_or_else(|| end.inner().zeros_like()),
         gradients: GradientsParams::from_grads(found, module),
     }
 }
 
 /// Puts the numbers of a solve in front of those of its head.
-fn metrics(head: &Metrics, loss: f64, value: f64, weight: f64, evaluations: usize) -> Metrics {
-    let mut all = Metrics::new()
+fn numbers(head: Numbers, loss: f64, [value, weight]: [f64; 2], evaluations: usize) -> Numbers {
+    let mut all = Numbers::default()
         .with("loss", loss + weight * value)
         .with("regularizer", value)
         .with("evaluations", evaluations as f64);
-    for (name, number) in head.iter() {
-        all.insert(name, number);
-    }
+    all.0.extend(head.0);
     all
 }
 
@@ -112,18 +130,16 @@ impl Trainable for NeuralOde {
         let outputs = Outputs::end(head.end);
         let (_, mut parts, backward) = forward.backward(&solver, &field, outputs, learning)?;
         parts.push(head.gradients);
-        let entropy = head.metrics.get("cross-entropy").unwrap_or(f64::NAN);
         let evaluations = forward.solution.evaluations();
-        let found = metrics(
-            &head.metrics,
-            entropy,
-            forward.value,
-            learning.weight,
+        let found = numbers(
+            head.numbers,
+            head.loss,
+            [forward.value, learning.weight],
             evaluations,
         );
         Ok(Learned {
             gradients: together(self, parts),
-            metrics: found.with("evaluations of the adjoint", backward as f64),
+            numbers: found.with("evaluations of the adjoint", backward as f64),
         })
     }
 }
@@ -144,15 +160,13 @@ impl Trainable for NeuralSde {
             GradientsParams::from_grads(encoder, self),
         ];
         parts.extend(forward.gradients);
-        let entropy = head.metrics.get("cross-entropy").unwrap_or(f64::NAN);
         let evaluations = forward.solution.evaluations();
         Ok(Learned {
             gradients: together(self, parts),
-            metrics: metrics(
-                &head.metrics,
-                entropy,
-                forward.value,
-                learning.weight,
+            numbers: numbers(
+                head.numbers,
+                head.loss,
+                [forward.value, learning.weight],
                 evaluations,
             ),
         })
@@ -178,15 +192,13 @@ impl Trainable for ConvNeuralOde {
         let augment = (first * by_first.autodiff()).sum().backward();
         parts.push(GradientsParams::from_grads(augment, self));
         parts.push(head.gradients);
-        let entropy = head.metrics.get("cross-entropy").unwrap_or(f64::NAN);
         let evaluations = forward.solution.evaluations();
         Ok(Learned {
             gradients: together(self, parts),
-            metrics: metrics(
-                &head.metrics,
-                entropy,
-                forward.value,
-                learning.weight,
+            numbers: numbers(
+                head.numbers,
+                head.loss,
+                [forward.value, learning.weight],
                 evaluations,
             ),
         })
@@ -241,17 +253,16 @@ impl LatentOde {
         let encoder = (first * by_first.autodiff()).sum() + divergence.mean() * weight;
         parts.push(GradientsParams::from_grads(encoder.backward(), self));
         parts.push(decoder);
-        let found = Metrics::new()
+        let found = Numbers::default()
             .with("log-likelihood", number(elbo.likelihood.inner().mean()))
             .with("divergence", number(elbo.divergence.inner().mean()))
             .with("squared error", number(error));
         Ok(Learned {
             gradients: together(self, parts),
-            metrics: metrics(
-                &found,
+            numbers: numbers(
+                found,
                 loss,
-                forward.value,
-                learning.weight,
+                [forward.value, learning.weight],
                 forward.solution.evaluations(),
             ),
         })
@@ -280,8 +291,7 @@ enum Updates {
 /// What an evaluation computes from the model without autodiff.
 type Evaluate<'a, M> = Box<dyn FnMut(&M, usize) -> Result<Metrics> + 'a>;
 /// The batch of a step.
-type Batches<'a, M> =
-    Box<dyn FnMut(usize, &Device) -> Result<<M as Trainable>::Batch> + 'a>;
+type Batches<'a, M> = Box<dyn FnMut(usize, &Device) -> Result<<M as Trainable>::Batch> + 'a>;
 
 /// Trains a model step by step; a failed solve ends the training with its error.
 pub struct Fit<'a, M: Trainable> {
@@ -365,11 +375,11 @@ impl<M: Trainable> Procedure for Fit<'_, M> {
         let rate = self.config.rate_at(step);
         let model = self.model.take().ok_or_else(lost)?;
         self.model = Some(match &mut self.updates {
-            Updates::Adam(adam) => model.optimize(adam, rate, learned.gradients),
+            Updates::Adam(adam) => adam.step(rate, model, learned.gradients),
             Updates::AdaMax(adamax) => adamax.step(rate, model, learned.gradients),
         });
-        let scalars = learned.metrics.iter();
-        Ok(scalars.fold(Scalars::new(), |all, (name, value)| {
+        let numbers = learned.numbers.0.into_iter();
+        Ok(numbers.fold(Scalars::new(), |all, (name, value)| {
             all.with_value(name, value)
         }))
     }

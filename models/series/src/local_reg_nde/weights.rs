@@ -84,10 +84,18 @@ impl Weights for LatentOdeConfig {
             ("reset_gate", "reset"),
             ("new_state", "fresh"),
         ];
-        let map = gates.into_iter().fold(KeyMap::new(), |map, (theirs, ours)| {
-            map.linear(&format!("gru.{theirs}.0"), &format!("encoder.{ours}.hidden"))
-                .linear(&format!("gru.{theirs}.1"), &format!("encoder.{ours}.output"))
-        });
+        let map = gates
+            .into_iter()
+            .fold(KeyMap::new(), |map, (theirs, ours)| {
+                map.linear(
+                    &format!("gru.{theirs}.0"),
+                    &format!("encoder.{ours}.hidden"),
+                )
+                .linear(
+                    &format!("gru.{theirs}.1"),
+                    &format!("encoder.{ours}.output"),
+                )
+            });
         map.linear("rec_to_gen.0", "posterior_in")
             .linear("rec_to_gen.1", "posterior_out")
             .linear("neural_ode.model.{i}", "dynamics.layers.{i}")
@@ -146,6 +154,8 @@ pub fn from_state_dict<C: Weights>(
 /// # Errors
 /// If the file cannot be written.
 pub fn save<C: Weights>(config: &C, model: &C::Model, path: &Path) -> Result<()> {
-    let official = config.key_map().to_official(&menagerie_hub::values(model))?;
+    let official = config
+        .key_map()
+        .to_official(&menagerie_hub::values(model))?;
     StateDict::from_tensors(path.display().to_string(), official).save_safetensors(path)
 }
