@@ -73,7 +73,6 @@ fn moments_of_a_geometric_brownian_motion_are_met() {
             Seed(2),
         )
         .unwrap();
-    assert!(found.attempts.iter().any(|attempt| !attempt.accepted));
     assert_eq!(found.evaluations(), 2 + 4 * found.attempts.len());
     let mean = |x: Tensor<2>| crate::values(x.mean())[0];
     // E u = e^μt, within four standard deviations of the mean.
@@ -85,6 +84,38 @@ fn moments_of_a_geometric_brownian_motion_are_met() {
         let expected = (DRIFT - NOISE * NOISE / 2.0) * t;
         assert!((logarithm - expected).abs() < 4.0 * NOISE * (t / 20_000.0).sqrt());
     }
+}
+
+#[test]
+fn rejected_steps_do_not_change_the_law() {
+    // Noise that sets in between two steps of a size that suited what was before.
+    let size = |t: f64| if t < 0.6 { 0.01 } else { 1.5 };
+    let solver = Sosri::with_both(1e-2);
+    let found = solver
+        .solve(
+            |u: Tensor<2>, _| u * DRIFT,
+            |u: Tensor<2>, t| u * size(t),
+            ones(5_000),
+            [0.0, 1.0],
+            &[],
+            Keep::States,
+            Seed(6),
+        )
+        .unwrap();
+    assert!(found.attempts.iter().any(|attempt| !attempt.accepted));
+    let whole: f64 = found.taken.iter().map(|taken| taken.increment.dt).sum();
+    assert!((whole - 1.0).abs() < 1e-9);
+    // ∫ σ dW over the path that was taken, whose variance is ∫ σ².
+    let logarithm = found.end.log();
+    let mean = crate::values(logarithm.clone().mean())[0];
+    let variance = 0.6 * 0.01f64.powi(2) + 0.4 * 1.5f64.powi(2);
+    let expected = DRIFT - variance / 2.0;
+    assert!((mean - expected).abs() < 0.08, "{mean}, not {expected}");
+    let found = crate::values((logarithm - mean).square().mean())[0];
+    assert!(
+        (found / variance - 1.0).abs() < 0.12,
+        "{found}, not {variance}"
+    );
 }
 
 #[test]
