@@ -8,110 +8,12 @@ use super::combine::{Term, combine, number, scaled_rms};
 use super::control::{Controller, Tolerance, first_guess, second_guess};
 use super::noise::{Brownian, Increment};
 use super::solve::{Attempt, Keep, check_times, finite, length};
+use super::tableau::sosri::{A0, A1, ALPHA, B0, B1, BETA, C0, C1, STAGES};
 use burn::config::Config;
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::Tensor;
 use menagerie_core::{Error, Result, Seed};
-
-/// Stages of drift, and of diffusion.
-const STAGES: usize = 4;
-/// Drift stages in the arguments of drift stages, times dt.
-const A0: [[f64; STAGES]; STAGES] = [
-    [0.0, 0.0, 0.0, 0.0],
-    [-0.041_992_244_213_164_68, 0.0, 0.0, 0.0],
-    [2.842_612_915_017_106, -2.052_772_368_400_072_7, 0.0, 0.0],
-    [
-        4.338_237_071_435_815,
-        -2.889_593_613_743_979_3,
-        2.301_757_559_464_446_6,
-        0.0,
-    ],
-];
-/// Drift stages in the arguments of diffusion stages, times dt.
-const A1: [[f64; STAGES]; STAGES] = [
-    [0.0, 0.0, 0.0, 0.0],
-    [0.262_042_820_913_304_66, 0.0, 0.0, 0.0],
-    [0.209_036_463_835_053_75, -0.150_237_711_515_036_1, 0.0, 0.0],
-    [
-        0.058_365_953_127_469_99,
-        0.614_944_039_633_237_3,
-        0.085_351_176_340_467_72,
-        0.0,
-    ],
-];
-/// Diffusion stages in the arguments of drift stages, times χ₂.
-const B0: [[f64; STAGES]; STAGES] = [
-    [0.0, 0.0, 0.0, 0.0],
-    [-0.216_410_935_496_125_28, 0.0, 0.0, 0.0],
-    [1.533_635_286_367_957_2, 0.260_662_234_926_470_56, 0.0, 0.0],
-    [
-        -1.053_603_755_817_915_9,
-        1.701_528_472_108_947_2,
-        -0.207_256_857_841_800_17,
-        0.0,
-    ],
-];
-/// Diffusion stages in the arguments of diffusion stages, times √dt.
-const B1: [[f64; STAGES]; STAGES] = [
-    [0.0, 0.0, 0.0, 0.0],
-    [-0.511_901_182_762_165_7, 0.0, 0.0, 0.0],
-    [2.677_673_398_667_13, -4.939_503_132_225_099_5, 0.0, 0.0],
-    [
-        0.155_809_562_382_992_15,
-        3.236_155_100_662_467_4,
-        -1.422_311_828_335_594_9,
-        0.0,
-    ],
-];
-/// When drift stages lie.
-const C0: [f64; STAGES] = [
-    0.0,
-    -0.041_992_244_213_164_68,
-    0.789_840_546_617_033_3,
-    3.750_401_017_156_282_3,
-];
-/// When diffusion stages lie.
-const C1: [f64; STAGES] = [
-    0.0,
-    0.262_042_820_913_304_66,
-    0.058_798_752_320_017_66,
-    0.758_661_169_101_175,
-];
-/// Drift stages in the solution, times dt.
-const ALPHA: [f64; STAGES] = [
-    1.140_099_274_172_029,
-    -0.640_133_425_574_345_6,
-    0.473_629_653_277_255_9,
-    0.026_404_498_125_060_714,
-];
-/// Diffusion stages in the solution, times dW, χ₁, χ₂ and χ₃.
-const BETA: [[f64; STAGES]; 4] = [
-    [
-        -1.845_346_456_510_443_2,
-        2.688_764_531_100_726,
-        -0.252_386_650_107_132_3,
-        0.408_968_575_516_849_56,
-    ],
-    [
-        0.496_965_814_158_947_8,
-        -0.577_120_286_975_359_2,
-        -0.129_197_024_703_222_17,
-        0.209_351_497_519_633_6,
-    ],
-    [
-        2.845_346_456_510_442_5,
-        -2.688_764_531_100_725,
-        0.252_386_650_107_132_2,
-        -0.408_968_575_516_849_45,
-    ],
-    [
-        0.115_226_638_754_434_33,
-        -0.578_770_861_477_38,
-        0.285_785_102_816_388_6,
-        0.177_759_119_906_557_04,
-    ],
-];
 
 /// `du = f(u, t) dt + g(u, t) dW` with a motion of its own for every element, in steps that a PI
 /// controller sizes.

@@ -115,6 +115,14 @@ impl Weights for ConvNodeConfig {
     }
 }
 
+/// Official names to the parameters of [`SdeDynamics`](super::SdeDynamics) alone.
+pub fn dynamics_map() -> KeyMap {
+    KeyMap::new()
+        .linear("drift.0", "drift_in")
+        .linear("drift.1", "drift_out")
+        .linear("diffusion", "diffusion")
+}
+
 /// Reads a model of `config` from a `.safetensors`, PyTorch or NumPy file.
 ///
 /// # Errors
