@@ -18,6 +18,7 @@
 //! | [`mix`] | mixup and CutMix |
 //! | [`noise`] | normal numbers that are the same on every device |
 //! | [`norm`] | instance normalisation, alone and with its neighbours |
+//! | [`ode`] | adaptive solvers of ordinary and stochastic differential equations, with gradients |
 //! | [`regression`] | least squares and ridge regression in closed form |
 //! | [`resample`] | maps at twice and at half their size |
 //! | [`block`] | convolution, instance normalisation and activation as one operation |
@@ -48,6 +49,7 @@ pub mod linear_attention;
 pub mod mix;
 pub mod noise;
 pub mod norm;
+pub mod ode;
 pub mod pointwise;
 pub mod regression;
 pub mod resample;

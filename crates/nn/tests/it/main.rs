@@ -14,6 +14,7 @@ mod conv;
 mod conv1d;
 mod group_norm;
 mod norm;
+mod ode;
 mod pointwise;
 mod resample;
 mod sparse;
