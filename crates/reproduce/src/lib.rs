@@ -45,6 +45,7 @@ pub const RECIPES: &[Recipe] = &[
     sae::gradient_sae::RECIPE,
     sae::sae_base::RECIPE,
     sae::sae_dark_matter::RECIPE,
+    series::local_reg_nde::RECIPE,
     theory::jepa_linear::RECIPE,
     theory::shallow::RECIPE,
 ];

@@ -1,1 +1,3 @@
 //! Recipes of `menagerie-series`.
+
+pub mod local_reg_nde;

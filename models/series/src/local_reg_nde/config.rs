@@ -482,6 +482,16 @@ impl TrainingConfig {
         Self::new(300, 128, 1e-2, regularizer)
     }
 
+    /// The same with as many steps of as many examples.
+    #[must_use]
+    pub fn with_steps_and_batch(self, steps: usize, batch: usize) -> Self {
+        Self {
+            steps,
+            batch,
+            ..self
+        }
+    }
+
     /// The learning rate of step `step`.
     pub fn rate_at(&self, step: usize) -> f64 {
         let share = step as f64 / self.steps.max(1) as f64;
