@@ -273,11 +273,22 @@ pub enum Kind {
     Stiffness,
 }
 
-impl From<Kind> for Estimate {
-    fn from(kind: Kind) -> Self {
-        match kind {
-            Kind::Error => Self::Error,
-            Kind::Stiffness => Self::Stiffness,
+impl Kind {
+    /// The estimate of a local step; the authors' code adds single precision's epsilon to what
+    /// stiffness is divided by.
+    pub fn local(self) -> Estimate {
+        self.estimate(f64::from(f32::EPSILON))
+    }
+
+    /// The estimate of a solver's own step.
+    pub fn global(self) -> Estimate {
+        self.estimate(0.0)
+    }
+
+    fn estimate(self, floor: f64) -> Estimate {
+        match self {
+            Self::Error => Estimate::Error,
+            Self::Stiffness => Estimate::Stiffness { floor },
         }
     }
 }

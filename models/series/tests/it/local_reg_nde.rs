@@ -287,14 +287,14 @@ fn local_regularisers_are_the_probe_of_their_time() {
             let of = |estimate: Estimate| {
                 estimate.of(&field, &probe.from, &probe.step, solver.tolerance)
             };
-            let expected = of(kind.into());
+            let expected = of(kind.local());
             assert!(expected > 0.0 && (found.value / expected - 1.0).abs() < 1e-6);
             // Its gradients come on top of the loss's.
             let with = model.learn(&batch(&tracked), &learning).unwrap();
             let vanilla = super::local_reg_nde::learning(RegularizerConfig::vanilla());
             let without = model.learn(&batch(&tracked), &vanilla).unwrap();
             let mut sum = field.zero();
-            probe.pull_back(kind.into(), &field, solver.tolerance, 1.0, true, &mut sum);
+            probe.pull_back(kind.local(), &field, solver.tolerance, 1.0, true, &mut sum);
             let alone = field.gradients(sum);
             let id = model.dynamics.last.weight.id;
             let [with, without, alone] =
