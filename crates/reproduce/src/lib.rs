@@ -46,6 +46,7 @@ pub const RECIPES: &[Recipe] = &[
     sae::sae_base::RECIPE,
     sae::sae_dark_matter::RECIPE,
     series::final_mlp::RECIPE,
+    series::local_reg_nde::RECIPE,
     theory::jepa_linear::RECIPE,
     theory::shallow::RECIPE,
 ];

@@ -10,12 +10,15 @@ use burn::tensor::Tensor;
 use menagerie_core::Result;
 
 /// What is estimated of a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Estimate {
     /// The scaled error times the step's length.
     Error,
-    /// `‖k₇ - k₆‖ / ‖u⁺ - g₆‖` beside the stability limit.
-    Stiffness,
+    /// `‖k₇ - k₆‖ / (‖u⁺ - g₆‖ + floor)` beside the stability limit; 0 if there is nothing to divide by.
+    Stiffness {
+        /// What is added to the norm of states; the solver's own measure adds nothing.
+        floor: f64,
+    },
 }
 
 impl Estimate {
@@ -29,7 +32,11 @@ impl Estimate {
     ) -> f64 {
         match self {
             Self::Error => step.error(field, from, tolerance) * step.dt,
-            Self::Stiffness => step.stiffness(field),
+            Self::Stiffness { floor } => {
+                let parts = step.stiff_parts(field);
+                let [slopes, states] = parts.map(|x| rms(&[(1.0, &x)]));
+                stiffness(slopes, states, floor)
+            }
         }
     }
 
@@ -45,7 +52,7 @@ impl Estimate {
     ) -> Vec<Cotangent<D>> {
         match self {
             Self::Error => of_error(field, from, step, tolerance, weight),
-            Self::Stiffness => of_stiffness(field, step, weight),
+            Self::Stiffness { floor } => of_stiffness(field, step, floor, weight),
         }
     }
 }
@@ -96,14 +103,15 @@ fn of_error<const D: usize, F: Field<D>>(
 fn of_stiffness<const D: usize, F: Field<D>>(
     field: &F,
     step: &Step<F::Place, F::Slope>,
+    floor: f64,
     weight: f64,
 ) -> Vec<Cotangent<D>> {
     let [slopes, states] = step.stiff_parts(field);
     let norms = [&slopes, &states].map(|x| rms(&[(1.0, x)]));
-    if stiffness(norms[0], norms[1]) == 0.0 {
+    if stiffness(norms[0], norms[1], floor) == 0.0 {
         return Vec::new();
     }
-    let below = norms[1] + f64::EPSILON;
+    let below = norms[1] + floor;
     let weight = weight / STABILITY / count(&slopes);
     let [by_slopes, by_states] = stiff_weights(step.dt);
     vec![

@@ -167,7 +167,7 @@ impl<P, S> Step<P, S> {
     {
         let [slopes, states] = self.stiff_parts(field);
         let norm = |x: &Tensor<D>| super::rms(&[(1.0, x)]);
-        stiffness(norm(&slopes), norm(&states))
+        stiffness(norm(&slopes), norm(&states), 0.0)
     }
 }
 
@@ -184,11 +184,11 @@ pub(super) fn stiff_weights(dt: f64) -> [[f64; STAGES]; 2] {
 }
 
 /// The quotient of both norms beside the stability limit; 0 if there is nothing to divide by.
-pub(super) fn stiffness(slopes: f64, states: f64) -> f64 {
+pub(super) fn stiffness(slopes: f64, states: f64, floor: f64) -> f64 {
     if states == 0.0 {
         return 0.0;
     }
-    slopes / (states + f64::EPSILON) / STABILITY
+    slopes / (states + floor) / STABILITY
 }
 
 impl Tsit5 {

@@ -273,11 +273,22 @@ pub enum Kind {
     Stiffness,
 }
 
-impl From<Kind> for Estimate {
-    fn from(kind: Kind) -> Self {
-        match kind {
-            Kind::Error => Self::Error,
-            Kind::Stiffness => Self::Stiffness,
+impl Kind {
+    /// The estimate of a local step; the authors' code adds single precision's epsilon to what
+    /// stiffness is divided by.
+    pub fn local(self) -> Estimate {
+        self.estimate(f64::from(f32::EPSILON))
+    }
+
+    /// The estimate of a solver's own step.
+    pub fn global(self) -> Estimate {
+        self.estimate(0.0)
+    }
+
+    fn estimate(self, floor: f64) -> Estimate {
+        match self {
+            Self::Error => Estimate::Error,
+            Self::Stiffness => Estimate::Stiffness { floor },
         }
     }
 }
@@ -480,6 +491,16 @@ impl TrainingConfig {
     /// The small reproduction's for digits of 8²: 300 steps of 128, Adam at 1e-2, through the steps.
     pub fn digits(regularizer: RegularizerConfig) -> Self {
         Self::new(300, 128, 1e-2, regularizer)
+    }
+
+    /// The same with as many steps of as many examples.
+    #[must_use]
+    pub fn with_steps_and_batch(self, steps: usize, batch: usize) -> Self {
+        Self {
+            steps,
+            batch,
+            ..self
+        }
     }
 
     /// The learning rate of step `step`.

@@ -5,8 +5,8 @@ use burn::optim::GradientsParams;
 use burn::tensor::{DType, Int, Tensor, activation};
 use menagerie_core::{Result, Seed};
 use menagerie_nn::ode::{
-    Adjoint, Cotangent, Estimate, Field, Keep, Outputs, Probe, Request, Solution, Step, Tsit5,
-    continuous, discrete,
+    Adjoint, Cotangent, Field, Keep, Outputs, Probe, Request, Solution, Step, Tsit5, continuous,
+    discrete,
 };
 use rand::RngExt;
 
@@ -164,7 +164,8 @@ pub fn solve<const D: usize, F: Field<D>>(
         .transpose()?;
     let value = match (&probe, scope, kind) {
         (Some(probe), ..) => {
-            Estimate::from(kind).of(field, &probe.from, &probe.step, solver.tolerance)
+            let estimate = kind.local();
+            estimate.of(field, &probe.from, &probe.step, solver.tolerance)
         }
         (None, Scope::Global, Kind::Error) => {
             let steps = solution.accepted().count().max(1) as f64;
@@ -214,11 +215,18 @@ impl<P: Clone, S: Clone> Regularized<P, S> {
             differentiate_first_stage,
             ..
         } = learning.regularizer;
-        let (estimate, weight) = (Estimate::from(kind), learning.weight);
+        let weight = learning.weight;
         let mut sum = field.zero();
         if let Some(probe) = &self.probe {
             let first = differentiate_first_stage;
-            probe.pull_back(estimate, field, solver.tolerance, weight, first, &mut sum);
+            probe.pull_back(
+                kind.local(),
+                field,
+                solver.tolerance,
+                weight,
+                first,
+                &mut sum,
+            );
         }
         match learning.adjoint {
             Way::Discrete => {
@@ -232,7 +240,8 @@ impl<P: Clone, S: Clone> Regularized<P, S> {
                     if kind == Kind::Stiffness && at != chosen {
                         return Vec::new();
                     }
-                    estimate.cotangents(field, from, step, solver.tolerance, weight)
+                    kind.global()
+                        .cotangents(field, from, step, solver.tolerance, weight)
                 };
                 let extra: Option<&dyn Fn(usize, &Step<P, S>, &P) -> _> = match scope {
                     Scope::Global => Some(&of_step),

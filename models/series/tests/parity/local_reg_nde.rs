@@ -13,7 +13,7 @@ use menagerie_nn::ode::{
 use menagerie_parity::{Case, Check, Fixture};
 use menagerie_series::local_reg_nde::weights::{self, Weights};
 use menagerie_series::local_reg_nde::{
-    Adjoint, LatentOde, LatentOdeConfig, Learning, NodeConfig, NsdeConfig, Precision,
+    Adjoint, Kind, LatentOde, LatentOdeConfig, Learning, NodeConfig, NsdeConfig, Precision,
     RegularizerConfig, Series, SolverConfig, objective,
 };
 use serde::Deserialize;
@@ -363,14 +363,14 @@ fn node_classifier(fixture: &Fixture, device: &Device, check: &mut Check) -> Res
     let probe = Probe { from, step };
     let value =
         |estimate: Estimate| estimate.of(&field, &probe.from, &probe.step, solver.tolerance);
-    let error = value(Estimate::Error);
+    let error = value(Kind::Error.local());
     check.output_data("reg_error", one(error))?;
-    check.output_data("reg_stiffness", one(value(Estimate::Stiffness)))?;
+    check.output_data("reg_stiffness", one(value(Kind::Stiffness.local())))?;
     check.output_data("total", one(ce + sizes.w_reg * error))?;
 
     for (estimate, name) in [
-        (Estimate::Error, "grad_reg_error"),
-        (Estimate::Stiffness, "grad_reg_stiffness"),
+        (Kind::Error.local(), "grad_reg_error"),
+        (Kind::Stiffness.local(), "grad_reg_stiffness"),
     ] {
         for (whole, suffix) in [(false, ""), (true, "_k1diff")] {
             let mut sum = field.zero();
