@@ -38,6 +38,43 @@ pub struct TrainingConfig {
 }
 
 impl TrainingConfig {
+    /// Blocks in discrete time, and back-propagation, on CIFAR; 100 epochs, as
+    /// [`new`](Self::new) has them, are those of all methods but the adjoint one on MNIST.
+    pub fn cifar() -> Self {
+        Self::new().with_epochs(150)
+    }
+
+    /// Continuous time and flow matching on CIFAR-10.
+    pub fn continuous_cifar10() -> Self {
+        Self::new().with_epochs(500)
+    }
+
+    /// Continuous time and flow matching on CIFAR-100.
+    pub fn continuous_cifar100() -> Self {
+        Self::new().with_epochs(1_000)
+    }
+
+    /// The adjoint method on MNIST.
+    pub fn adjoint_mnist() -> Self {
+        Self::new().with_epochs(2)
+    }
+
+    /// The adjoint method on CIFAR.
+    pub fn adjoint_cifar() -> Self {
+        Self::new().with_epochs(4)
+    }
+
+    /// Updates of a pass over `images` images, the last batch left out if it is not full.
+    pub fn pass(&self, images: usize) -> usize {
+        images.checked_div(self.batch).unwrap_or(0)
+    }
+
+    /// Updates of a whole training on `images` images of a model of which as many blocks take turns, a
+    /// pass each in every epoch (algorithm 1).
+    pub fn steps(&self, images: usize, turns: usize) -> usize {
+        self.epochs * turns * self.pass(images)
+    }
+
     /// Refuses impossible values.
     ///
     /// # Errors

@@ -1,6 +1,5 @@
 //! What a training step holds in memory, counted where memory is handed out.
 
-use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use menagerie_core::{Result, Seed};
 use menagerie_local_learning::noprop::{

@@ -51,7 +51,7 @@ pub(super) fn verdicts(report: &mut Report, results: &Results) -> Result<()> {
     report.verdict(
         "faster-predictions",
         Verdict::reported(
-            format!("{:.2} ± {:.2} times as fast", speed.mean, speed.std),
+            format!("{:.2} ± {:.2} times as fast", speed.mean, speed.sd),
             "shown: times of a few milliseconds depend on the machine and on what else it does",
         ),
     )?;

@@ -121,6 +121,10 @@ fn impossible_configurations_are_refused() {
             "TrainingConfig.batch = 0: must be at least 1",
         ),
         (
+            TrainingConfig::new().with_epochs(0).validate(),
+            "TrainingConfig.epochs = 0: must be at least 1",
+        ),
+        (
             CosineSchedule::new(0, 0.1).map(|_| ()),
             "CosineSchedule.steps = 0: must be at least 1",
         ),

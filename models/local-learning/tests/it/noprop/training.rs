@@ -16,6 +16,21 @@ fn training<M: Learner>(model: M, pass: usize) -> Training<'static, M> {
     Training::new(model, &settings, pass, Seed(3), batches).unwrap()
 }
 
+#[test]
+fn an_epoch_is_a_pass_for_each_block() {
+    // 50 000 images are 390 full batches of 128.
+    for (config, turns, steps) in [
+        (TrainingConfig::new(), 10, 100 * 10 * 390),
+        (TrainingConfig::cifar(), 10, 150 * 10 * 390),
+        (TrainingConfig::continuous_cifar10(), 1, 500 * 390),
+        (TrainingConfig::continuous_cifar100(), 1, 1_000 * 390),
+        (TrainingConfig::adjoint_mnist(), 1, 2 * 390),
+        (TrainingConfig::adjoint_cifar(), 1, 4 * 390),
+    ] {
+        assert_eq!(config.steps(50_000, turns), steps);
+    }
+}
+
 /// The share of classes that a model finds.
 fn right<M: Learner>(model: &M) -> f64 {
     let batch = batch(60, 999, &device());
