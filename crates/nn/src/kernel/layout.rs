@@ -1,6 +1,6 @@
 //! Moving data into the order that the inner loop wants and back.
 
-use super::micro::{LANES, Level};
+use super::micro::{LANES, Level, NARROW};
 
 /// Up to [`LANES`] neighbouring channels that are computed together.
 #[derive(Clone, Copy, Debug)]
@@ -9,7 +9,7 @@ pub(crate) struct Panel {
     pub first: usize,
     /// How many channels are real; the remaining lanes hold zeros.
     pub channels: usize,
-    /// 16 or 32.
+    /// 8, 16 or 32.
     pub lanes: usize,
 }
 
@@ -17,10 +17,10 @@ pub(crate) struct Panel {
 pub(crate) fn panels(channels: usize) -> impl Iterator<Item = Panel> + Clone {
     (0..channels).step_by(LANES).map(move |first| {
         let channels = LANES.min(channels - first);
-        let lanes = if channels <= LANES / 2 {
-            LANES / 2
-        } else {
-            LANES
+        let lanes = match channels {
+            0..=NARROW => NARROW,
+            _ if channels <= LANES / 2 => LANES / 2,
+            _ => LANES,
         };
         Panel {
             first,

@@ -11,6 +11,9 @@ pub(crate) use crate::level::Level;
 /// Output lanes of one panel: two AVX-512 registers.
 pub(crate) const LANES: usize = 32;
 
+/// Lanes of the narrowest panel, for few channels: one AVX register.
+pub(crate) const NARROW: usize = 8;
+
 /// Rows of the output held in registers at a time.
 const ROWS: usize = 8;
 
@@ -30,12 +33,12 @@ pub(crate) struct Product<'a> {
     pub accumulate: bool,
 }
 
-/// Runs `p` with `lanes` (16 or 32) output lanes.
+/// Runs `p` with `lanes` (8, 16 or 32) output lanes.
 ///
 /// # Panics
 /// If an offset or a length points outside of its slice.
 pub(crate) fn product(level: Level, out: &mut [f32], p: &Product, lanes: usize) {
-    assert!(lanes == LANES || lanes == LANES / 2);
+    assert!([LANES, LANES / 2, NARROW].contains(&lanes));
     assert_eq!(p.rows.len(), p.dest.len());
     assert!(p.w.len() >= p.taps.len() * lanes);
     let top = |offsets: &[u32]| offsets.iter().max().map_or(0, |&o| o as usize);
@@ -45,6 +48,9 @@ pub(crate) fn product(level: Level, out: &mut [f32], p: &Product, lanes: usize) 
     // `Portable` is only made by `Level::detect` (or by a test that has asked for the feature).
     unsafe {
         match (level, lanes) {
+            // Every processor with AVX-512 has AVX2 and FMA.
+            #[cfg(target_arch = "x86_64")]
+            (Level::Avx512 | Level::Avx2, NARROW) => x86::narrow(out.as_mut_ptr(), p),
             #[cfg(target_arch = "x86_64")]
             (Level::Avx512, LANES) => x86::avx512::<2>(out.as_mut_ptr(), p),
             #[cfg(target_arch = "x86_64")]
@@ -57,7 +63,14 @@ pub(crate) fn product(level: Level, out: &mut [f32], p: &Product, lanes: usize) 
 }
 
 fn portable(out: &mut [f32], p: &Product, lanes: usize) {
-    const WIDTH: usize = LANES / 2;
+    match lanes {
+        NARROW => portable_in::<NARROW>(out, p, lanes),
+        _ => portable_in::<{ LANES / 2 }>(out, p, lanes),
+    }
+}
+
+/// `WIDTH` lanes at a time.
+fn portable_in<const WIDTH: usize>(out: &mut [f32], p: &Product, lanes: usize) {
     for (&row, &dest) in p.rows.iter().zip(p.dest) {
         for lane in (0..lanes).step_by(WIDTH) {
             let out = &mut out[dest as usize + lane..][..WIDTH];
@@ -79,7 +92,7 @@ fn portable(out: &mut [f32], p: &Product, lanes: usize) {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{Product, ROWS};
+    use super::{NARROW, Product, ROWS};
     use std::arch::x86_64::*;
 
     /// # Safety
@@ -156,27 +169,51 @@ mod x86 {
             let mut j = 0;
             while j + 6 <= p.rows.len() {
                 for lane in (0..lanes).step_by(16) {
-                    tile256::<6>(out, p, j, lane, lanes);
+                    tile256::<6, 2>(out, p, j, lane, lanes);
                 }
                 j += 6;
             }
             for lane in (0..lanes).step_by(16) {
                 match p.rows.len() - j {
-                    1 => tile256::<1>(out, p, j, lane, lanes),
-                    2 => tile256::<2>(out, p, j, lane, lanes),
-                    3 => tile256::<3>(out, p, j, lane, lanes),
-                    4 => tile256::<4>(out, p, j, lane, lanes),
-                    5 => tile256::<5>(out, p, j, lane, lanes),
+                    1 => tile256::<1, 2>(out, p, j, lane, lanes),
+                    2 => tile256::<2, 2>(out, p, j, lane, lanes),
+                    3 => tile256::<3, 2>(out, p, j, lane, lanes),
+                    4 => tile256::<4, 2>(out, p, j, lane, lanes),
+                    5 => tile256::<5, 2>(out, p, j, lane, lanes),
                     _ => (),
                 }
             }
         }
     }
 
-    /// Sixteen lanes of output rows `j..j + P` over all taps, in `2 * P` registers.
+    /// # Safety
+    /// AVX2 and FMA, and the bounds that [`super::product`] asserts for [`NARROW`] lanes.
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) unsafe fn narrow(out: *mut f32, p: &Product) {
+        let mut j = 0;
+        // SAFETY: as this function's.
+        unsafe {
+            while j + ROWS <= p.rows.len() {
+                tile256::<ROWS, 1>(out, p, j, 0, NARROW);
+                j += ROWS;
+            }
+            match p.rows.len() - j {
+                1 => tile256::<1, 1>(out, p, j, 0, NARROW),
+                2 => tile256::<2, 1>(out, p, j, 0, NARROW),
+                3 => tile256::<3, 1>(out, p, j, 0, NARROW),
+                4 => tile256::<4, 1>(out, p, j, 0, NARROW),
+                5 => tile256::<5, 1>(out, p, j, 0, NARROW),
+                6 => tile256::<6, 1>(out, p, j, 0, NARROW),
+                7 => tile256::<7, 1>(out, p, j, 0, NARROW),
+                _ => (),
+            }
+        }
+    }
+
+    /// `8 * V` lanes of output rows `j..j + P` over all taps, in `V * P` registers.
     #[inline]
     #[target_feature(enable = "avx2,fma")]
-    unsafe fn tile256<const P: usize>(
+    unsafe fn tile256<const P: usize, const V: usize>(
         out: *mut f32,
         p: &Product,
         j: usize,
@@ -185,32 +222,35 @@ mod x86 {
     ) {
         // SAFETY: `j + P <= rows.len()`, and the caller's bounds.
         unsafe {
-            let mut sum = [[_mm256_setzero_ps(); 2]; P];
+            let mut sum = [[_mm256_setzero_ps(); V]; P];
             let mut x = [p.x.as_ptr(); P];
             for i in 0..P {
                 x[i] = x[i].add(*p.rows.get_unchecked(j + i) as usize);
                 if p.accumulate {
                     let from = out.add(*p.dest.get_unchecked(j + i) as usize + lane);
-                    for v in 0..2 {
+                    for v in 0..V {
                         sum[i][v] = _mm256_loadu_ps(from.add(8 * v));
                     }
                 }
             }
             let mut w = p.w.as_ptr().add(lane);
             for &tap in p.taps {
-                let vectors = [_mm256_loadu_ps(w), _mm256_loadu_ps(w.add(8))];
+                let mut vectors = [_mm256_setzero_ps(); V];
+                for v in 0..V {
+                    vectors[v] = _mm256_loadu_ps(w.add(8 * v));
+                }
                 // The last step may form a pointer past the slice, which it does not read.
                 w = w.wrapping_add(lanes);
                 for i in 0..P {
                     let value = _mm256_set1_ps(*x[i].add(tap as usize));
-                    for v in 0..2 {
+                    for v in 0..V {
                         sum[i][v] = _mm256_fmadd_ps(value, vectors[v], sum[i][v]);
                     }
                 }
             }
             for i in 0..P {
                 let to = out.add(*p.dest.get_unchecked(j + i) as usize + lane);
-                for v in 0..2 {
+                for v in 0..V {
                     _mm256_storeu_ps(to.add(8 * v), sum[i][v]);
                 }
             }
@@ -230,7 +270,7 @@ mod tests {
         let w: Vec<f32> = (0..40 * LANES)
             .map(|i| (i * 53 % 97) as f32 / 48.0 - 1.0)
             .collect();
-        for lanes in [LANES, LANES / 2] {
+        for lanes in [LANES, LANES / 2, NARROW] {
             for (rows, taps) in [(1, 0), (3, 1), (6, 7), (8, 40), (13, 19), (23, 3)] {
                 let starts: Vec<u32> = (0..rows).map(|j| j * 11 % 200).collect();
                 let offsets: Vec<u32> = (0..taps).map(|k| k * 17 % 199).collect();

@@ -2,7 +2,7 @@
 
 use super::conv::{Gather, Geometry};
 use super::layout::{lanes, panels, transpose};
-use super::micro::{LANES, Level, Product, product};
+use super::micro::{LANES, Level, NARROW, Product, product};
 use super::with_scratch;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -18,8 +18,8 @@ const PARTS: usize = 8;
 pub(crate) struct WeightGradient {
     g: Geometry,
     gather: Gather,
-    /// Where every tap's sums lie in a panel of 32 and of 16 lanes.
-    dest: [Vec<u32>; 2],
+    /// Where every tap's sums lie in a panel of 32, of 16 and of 8 lanes.
+    dest: [Vec<u32>; 3],
 }
 
 impl WeightGradient {
@@ -30,7 +30,7 @@ impl WeightGradient {
         Some(Self {
             g: *g,
             gather: Gather::forward_in(g, STRIP)?,
-            dest: [dest(LANES), dest(LANES / 2)],
+            dest: [dest(LANES), dest(LANES / 2), dest(NARROW)],
         })
     }
 
@@ -84,7 +84,11 @@ impl WeightGradient {
                     w: spread,
                     rows: &self.gather.taps[0],
                     taps: rows,
-                    dest: &self.dest[usize::from(panel.lanes < LANES)],
+                    dest: &self.dest[match panel.lanes {
+                        LANES => 0,
+                        NARROW => 2,
+                        _ => 1,
+                    }],
                     accumulate: !fresh,
                 };
                 let sums = &mut sums[panel.first * g.depth()..];

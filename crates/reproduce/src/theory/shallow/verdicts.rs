@@ -82,6 +82,15 @@ pub(super) fn verdicts(
         let (mean, sd) = (100.0 * (pair.share.mean - 1.0), 100.0 * pair.share.sd);
         format!("{mean:+.1} ± {sd:.1} %")
     };
+    // Shown beside it: the rule is about the first study.
+    let rest = experiment.studies.iter().zip(&results.studies).skip(1);
+    let others: String = rest
+        .map(|(study, outcomes)| {
+            let pairs = pairs(study, outcomes, forms, &test_loss);
+            let shown = words(&pairs.iter().collect::<Vec<_>>(), percent);
+            format!("; {}, {} seeds: {shown}", study.label, study.seeds)
+        })
+        .collect();
     report.verdict(
         "equal-losses",
         Verdict::decided(
@@ -93,7 +102,7 @@ pub(super) fn verdicts(
                 "parallel beside sequential, layers × filters, mean and deviation over {} seeds: {}",
                 study.seeds,
                 words(&test.iter().collect::<Vec<_>>(), percent)
-            ),
+            ) + &others,
             "in the mean over seeds the parallel form's test loss is within 15 % of the sequential \
              one's for every stack of up to 8 layers",
         ),
