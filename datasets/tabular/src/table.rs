@@ -285,7 +285,7 @@ impl Table {
     /// [`Error::Input`] for shares that are not positive or do not add up to 1.
     pub fn split<const N: usize>(&self, shares: [f64; N], seed: Seed) -> Result<[Self; N]> {
         let sum: f64 = shares.iter().sum();
-        if shares.iter().any(|share| !(*share > 0.0)) || (sum - 1.0).abs() > 1e-9 {
+        if shares.iter().any(|share| share.is_nan() || *share <= 0.0) || (sum - 1.0).abs() > 1e-9 {
             let rule = "must be above 0 and add up to 1";
             return Err(Error::input("shares", shares, rule));
         }

@@ -145,7 +145,7 @@ pub trait ClickModel: LearnerModel {
 }
 
 /// The rows of every embedding, through autodiff.
-fn looked_up<M: ClickModel + ?Sized>(model: &M, batch: &Batch) -> Vec<Option<Tensor<2>>> {
+fn looked_up<M: ClickModel>(model: &M, batch: &Batch) -> Vec<Option<Tensor<2>>> {
     let embeddings = model.embeddings().into_iter();
     embeddings
         .map(|embedding| embedding.looked_up(batch))
@@ -153,7 +153,7 @@ fn looked_up<M: ClickModel + ?Sized>(model: &M, batch: &Batch) -> Vec<Option<Ten
 }
 
 /// The parameters on which the embeddings' penalty acts.
-pub(crate) fn embedding_ids<M: ClickModel + ?Sized>(model: &M) -> Vec<ParamId> {
+pub(crate) fn embedding_ids<M: ClickModel>(model: &M) -> Vec<ParamId> {
     let embeddings = model.embeddings().into_iter();
     let ids = embeddings.flat_map(|embedding| {
         let table = embedding.table.as_ref().map(|table| table.id);
