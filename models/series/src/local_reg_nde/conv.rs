@@ -127,10 +127,12 @@ impl BatchNorm {
     /// Moves the running statistics.
     fn note(&self, [mean, variance]: &Moments) {
         for (state, new) in [(&self.mean, mean), (&self.variance, variance)] {
-            let old = state.value();
+            // A state holds its latest update back, until it is asked for or the next one comes.
+            let old = state.value_sync();
             let tracked = old.is_autodiff();
             let moved = old.inner() * (1.0 - MOMENTUM) + new.clone() * MOMENTUM;
             state.update(if tracked { moved.autodiff() } else { moved });
+            state.value_sync();
         }
     }
 }

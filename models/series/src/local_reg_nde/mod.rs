@@ -48,20 +48,19 @@
 //! # Ok::<(), menagerie_core::Error>(())
 //! ```
 
-mod adamax;
 mod chain;
 mod config;
 mod conv;
 mod latent;
 mod layers;
 mod model;
+mod moments;
 pub mod objective;
 mod sde;
 mod signals;
 mod training;
 pub mod weights;
 
-pub use adamax::AdaMax;
 pub use chain::{ChainField, ChainSum, Place, Slope};
 pub use config::{
     Adjoint, ConvNodeConfig, Decay, Kind, LatentOdeConfig, NodeConfig, NsdeConfig, Optimizer,
@@ -73,6 +72,7 @@ pub use latent::{
 };
 pub use layers::{Dense, Precision, TimeChain};
 pub use model::{NeuralOde, Prediction};
+pub use moments::Moments;
 pub use objective::{Learning, Regularized};
 pub use sde::{NeuralSde, RegularizedSde, SdeDynamics};
 pub use signals::{Signals, SignalsConfig};

@@ -1,22 +1,19 @@
 //! Training: gradients of a batch, taken apart at the solve, and the loop's procedure.
 
-use super::adamax::AdaMax;
-use super::config::{Optimizer, TrainingConfig};
+use super::config::TrainingConfig;
 use super::conv::{ConvDynamics, ConvNeuralOde, Statistics};
 use super::latent::{LatentOde, Series};
 use super::model::NeuralOde;
+use super::moments::Moments;
 use super::objective::{self, Learning, accuracy, cross_entropy, draw_time, number};
 use super::sde::NeuralSde;
 use burn::module::Module;
-use burn::optim::{AdamConfig, GradientsAccumulator, GradientsParams, ModuleOptimizer};
+use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use menagerie_core::{Error, Result, Seed};
 use menagerie_nn::noise::draw_normal;
 use menagerie_nn::ode::{ModuleField, Outputs};
-use menagerie_train::{
-    Metrics, Procedure, Scalars, load_module, load_optimiser, non_finite, save_module,
-    save_optimiser,
-};
+use menagerie_train::{Metrics, Procedure, Scalars, load_module, non_finite, save_module};
 use std::path::Path;
 
 /// Gradients of a batch, and its numbers.
@@ -282,12 +279,6 @@ impl Trainable for LatentOde {
     }
 }
 
-/// Adam as PyTorch and Optimisers.jl compute it, or AdaMax.
-enum Updates {
-    Adam(Box<ModuleOptimizer>),
-    AdaMax(AdaMax),
-}
-
 /// What an evaluation computes from the model without autodiff.
 type Evaluate<'a, M> = Box<dyn FnMut(&M, usize) -> Result<Metrics> + 'a>;
 /// The batch of a step.
@@ -297,7 +288,7 @@ type Batches<'a, M> = Box<dyn FnMut(usize, &Device) -> Result<<M as Trainable>::
 pub struct Fit<'a, M: Trainable> {
     model: Option<M>,
     config: TrainingConfig,
-    updates: Updates,
+    updates: Moments,
     batches: Batches<'a, M>,
     evaluate: Option<Evaluate<'a, M>>,
     device: Device,
@@ -317,17 +308,10 @@ impl<'a, M: Trainable> Fit<'a, M> {
         let Some(device) = model.devices().into_iter().next() else {
             return Err(Error::input("the model", "empty", "must have parameters"));
         };
-        let updates = match config.optimizer {
-            Optimizer::Adam => {
-                let adam = AdamConfig::new().with_epsilon(1e-8);
-                Updates::Adam(Box::new(adam.init()))
-            }
-            Optimizer::AdaMax => Updates::AdaMax(AdaMax::default()),
-        };
         Ok(Self {
             model: Some(model),
             config: config.clone(),
-            updates,
+            updates: Moments::new(config.optimizer),
             batches: Box::new(batches),
             evaluate: None,
             device: device.without_autodiff(),
@@ -374,10 +358,7 @@ impl<M: Trainable> Procedure for Fit<'_, M> {
         let learned = self.model()?.learn(&batch, &learning)?;
         let rate = self.config.rate_at(step);
         let model = self.model.take().ok_or_else(lost)?;
-        self.model = Some(match &mut self.updates {
-            Updates::Adam(adam) => adam.step(rate, model, learned.gradients),
-            Updates::AdaMax(adamax) => adamax.step(rate, model, learned.gradients),
-        });
+        self.model = Some(self.updates.step(rate, model, learned.gradients));
         let numbers = learned.numbers.0.into_iter();
         Ok(numbers.fold(Scalars::new(), |all, (name, value)| {
             all.with_value(name, value)
@@ -401,25 +382,14 @@ impl<M: Trainable> Procedure for Fit<'_, M> {
 
     fn save(&self, folder: &Path) -> Result<()> {
         save_module(self.model()?, &folder.join("model.bpk"))?;
-        match &self.updates {
-            Updates::Adam(adam) => save_optimiser(adam, &folder.join("optimiser.bpk")),
-            Updates::AdaMax(adamax) => adamax.save(&folder.join("optimiser.safetensors")),
-        }
+        self.updates.save(&folder.join("optimiser.safetensors"))
     }
 
     fn load(&mut self, folder: &Path) -> Result<()> {
         let model = self.model.take().ok_or_else(lost)?;
         self.model = Some(load_module(model, &folder.join("model.bpk"))?);
-        match &mut self.updates {
-            Updates::Adam(adam) => {
-                let path = folder.join("optimiser.bpk");
-                **adam = load_optimiser((**adam).clone(), &path)?;
-                Ok(())
-            }
-            Updates::AdaMax(adamax) => {
-                adamax.load(&folder.join("optimiser.safetensors"), &self.device)
-            }
-        }
+        let path = folder.join("optimiser.safetensors");
+        self.updates.load(&path, &self.device)
     }
 }
 

@@ -46,7 +46,13 @@ fn both_ways<M: Trainable>(
     let (whole, losses) = run("whole", training.steps, false);
     run("parts", training.steps / 2, false);
     let (parts, _) = run("parts", training.steps, true);
-    assert_eq!(menagerie_hub::values(&whole), menagerie_hub::values(&parts));
+    let (whole, parts) = (menagerie_hub::values(&whole), menagerie_hub::values(&parts));
+    assert_eq!(whole.len(), parts.len());
+    for (name, whole) in whole {
+        let [whole, parts] =
+            [&whole, &parts[&name]].map(|data| data.iter::<f64>().collect::<Vec<_>>());
+        assert_eq!(whole, parts, "{name}");
+    }
     [losses[0], *losses.last().unwrap()]
 }
 

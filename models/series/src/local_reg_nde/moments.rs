@@ -1,5 +1,7 @@
-//! AdaMax, which Burn lacks.
+//! Adam and AdaMax in the precision of the parameters: Burn lacks the second, and reads the state of the
+//! first back in single precision.
 
+use super::config::Optimizer;
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
@@ -13,23 +15,35 @@ const EPSILON: f64 = 1e-8;
 /// The entry of a file with the number of updates.
 const TIME: &str = "time";
 
-/// Adam with the largest recent gradient in place of the root mean square (Kingma and Ba,
-/// arXiv:1412.6980, section 7.1): `m = β₁ m + (1 - β₁) g`, `v = max(β₂ v, |g|)`, `θ -= rate / (1 -
-/// β₁ᵗ) · m / (v + ε)`.
-#[derive(Clone, Debug, Default)]
-pub struct AdaMax {
+/// Adam (Kingma and Ba, arXiv:1412.6980): `m = β₁ m + (1 - β₁) g`, `v = β₂ v + (1 - β₂) g²`, `θ -= rate
+/// · (m / (1 - β₁ᵗ)) / (√(v / (1 - β₂ᵗ)) + ε)`; or AdaMax (section 7.1), with the largest recent gradient
+/// in place of the root mean square: `v = max(β₂ v, |g|)`, `θ -= rate / (1 - β₁ᵗ) · m / (v + ε)`.
+#[derive(Clone, Debug)]
+pub struct Moments {
+    kind: Optimizer,
     time: usize,
-    /// First moment and largest gradient, flat.
+    /// First moment, and second moment or largest gradient, flat.
     moments: HashMap<ParamId, [Tensor<1>; 2]>,
 }
 
-impl AdaMax {
+impl Moments {
+    /// Of no update yet.
+    pub fn new(kind: Optimizer) -> Self {
+        Self {
+            kind,
+            time: 0,
+            moments: HashMap::new(),
+        }
+    }
+
     /// `module` after one update of every parameter that has a gradient.
     pub fn step<M: Module>(&mut self, rate: f64, module: M, gradients: GradientsParams) -> M {
         self.time += 1;
         let time = self.time.min(i32::MAX as usize) as i32;
         module.map(&mut Step {
-            rate: rate / (1.0 - BETAS[0].powi(time)),
+            kind: self.kind,
+            rate,
+            corrections: BETAS.map(|beta| 1.0 - beta.powi(time)),
             gradients,
             moments: &mut self.moments,
         })
@@ -42,7 +56,7 @@ impl AdaMax {
     pub fn save(&self, path: &Path) -> Result<()> {
         let mut parts = vec![(TIME.to_owned(), vec![self.time as i64].as_slice().into())];
         for (id, moments) in &self.moments {
-            for (name, moment) in ["first", "largest"].into_iter().zip(moments) {
+            for (name, moment) in ["first", "second"].into_iter().zip(moments) {
                 parts.push((format!("{id}.{name}"), moment.clone().into_data()));
             }
         }
@@ -71,7 +85,7 @@ impl AdaMax {
                 let dtype = data.dtype();
                 Ok::<_, Error>(Tensor::from_data(data.clone(), (&device, dtype)))
             };
-            moments.insert(id, [of("first")?, of("largest")?]);
+            moments.insert(id, [of("first")?, of("second")?]);
         }
         self.time = usize::try_from(time).unwrap_or_default();
         self.moments = moments;
@@ -80,7 +94,10 @@ impl AdaMax {
 }
 
 struct Step<'a> {
+    kind: Optimizer,
     rate: f64,
+    /// What the moments are divided by: they start at zero.
+    corrections: [f64; 2],
     gradients: GradientsParams,
     moments: &'a mut HashMap<ParamId, [Tensor<1>; 2]>,
 }
@@ -95,15 +112,25 @@ impl ModuleMapper for Step<'_> {
         let (tracked, trained) = (tensor.is_autodiff(), tensor.is_require_grad());
         let flat = [shape.num_elements()];
         let gradient = gradient.inner().reshape(flat);
-        let [first, largest] = match self.moments.remove(&id) {
+        let [first, second] = match self.moments.remove(&id) {
             Some(moments) => moments,
             None => [gradient.zeros_like(), gradient.zeros_like()],
         };
         let first = first * BETAS[0] + gradient.clone() * (1.0 - BETAS[0]);
-        let largest = (largest * BETAS[1]).max_pair(gradient.abs());
-        let way = first.clone() / (largest.clone() + EPSILON) * self.rate;
+        let (second, scale) = match self.kind {
+            Optimizer::Adam => {
+                let second = second * BETAS[1] + gradient.square() * (1.0 - BETAS[1]);
+                let scale = (second.clone() / self.corrections[1]).sqrt();
+                (second, scale)
+            }
+            Optimizer::AdaMax => {
+                let largest = (second * BETAS[1]).max_pair(gradient.abs());
+                (largest.clone(), largest)
+            }
+        };
+        let way = first.clone() / (scale + EPSILON) * (self.rate / self.corrections[0]);
         let moved: Tensor<D> = (tensor.inner().reshape(flat) - way).reshape(shape);
-        self.moments.insert(id, [first, largest]);
+        self.moments.insert(id, [first, second]);
         let moved = if tracked {
             moved.autodiff().set_require_grad(trained)
         } else {
