@@ -15,6 +15,24 @@
 //! | [`LatentOde`] | irregular series with missing values | PhysioNet 2012 |
 //! | [`ConvNeuralOde`] | images | CIFAR-10 |
 //!
+//! What the reproduction found on digits of 8² (1 400 to train, 397 to test, tolerance 1e-6, double
+//! precision, 300 steps of 128, four seeds, weights fixed before), means over seeds:
+//!
+//! | regulariser | weight | evaluations | beside none | accuracy, % |
+//! | --- | --- | --- | --- | --- |
+//! | none | | 99.0 | 1.00 | 90.7 |
+//! | local error, unbiased | 3e4 | 64.5 | 0.65 | 92.2 |
+//! | local error, biased | 3e4 | 63.0 | 0.64 | 92.2 |
+//! | local error, continuous adjoint | 3e4 | 64.5 | 0.65 | 92.2 |
+//! | local stiffness | 0.1 | 85.5 | 0.86 | 91.4 |
+//! | local error, first stage constant | 1 | 109.5 | 1.11 | 90.4 |
+//! | global error, sum | 1e3 | 22.5 | 0.23 | 87.8 |
+//! | global stiffness | 0.1 | 90.0 | 0.91 | 90.4 |
+//!
+//! With the first stage held constant, as the authors' code has it, evaluations did not fall here; one
+//! weight was tried, and tolerance, precision and number of steps are not the paper's. The one weight
+//! of the global error that was tried costs accuracy, so the two are not compared at equal quality.
+//!
 //! ```
 //! use burn::tensor::{Device, Distribution, Tensor};
 //! use menagerie_core::Seed;
