@@ -211,7 +211,7 @@ pub fn continuous<const D: usize, F: Adjoint<D>>(
                 slopes: std::slice::from_ref(&slope),
             };
             let mut sum = field.zero();
-            let adjoint = y.slice([0..states]).reshape(shape);
+            let adjoint = y.narrow(0, 0, states).reshape(shape);
             let cotangent = [Cotangent::slope(adjoint)];
             let by_state = field.pull_back(&stage, &cotangent, 0, &mut sum);
             let mut flat = Flatten::new(Some(field.gradients(sum)));
@@ -229,9 +229,9 @@ pub fn continuous<const D: usize, F: Adjoint<D>>(
         now = solved.end;
         t = next;
     }
-    let first = now.clone().slice([0..states]).reshape(shape);
+    let first = now.clone().narrow(0, 0, states).reshape(shape);
     let mut unflatten = Unflatten {
-        flat: now.slice([states..total]),
+        flat: now.narrow(0, states, total - states),
         at: 0,
         gradients: GradientsParams::new(),
     };
@@ -280,7 +280,7 @@ impl ModuleVisitor for Unflatten {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let shape = param.lazy_shape();
         let len = shape.num_elements();
-        let part = self.flat.clone().slice([self.at..self.at + len]);
+        let part = self.flat.clone().narrow(0, self.at, len);
         self.gradients.register::<D>(param.id, part.reshape(shape));
         self.at += len;
     }

@@ -137,7 +137,7 @@ fn recorded<C: CheckpointStrategy>(scales: &[f64], inputs: Vec<Tracked>) -> Opti
             }
         };
     }
-    debug_assert!(MOST == 8);
+    const { assert!(MOST == 8) };
     arities!(1 2 3 4 5 6 7 8)
 }
 

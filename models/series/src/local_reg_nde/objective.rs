@@ -5,8 +5,8 @@ use burn::optim::GradientsParams;
 use burn::tensor::{DType, Int, Tensor, activation};
 use menagerie_core::{Result, Seed};
 use menagerie_nn::ode::{
-    Adjoint, Cotangent, Field, Keep, Outputs, Probe, Request, Solution, Step, Tsit5, continuous,
-    discrete,
+    Adjoint, Cotangent, Extra, Field, Keep, Outputs, Probe, Request, Solution, Step, Tsit5,
+    continuous, discrete,
 };
 use rand::RngExt;
 
@@ -243,7 +243,7 @@ impl<P: Clone, S: Clone> Regularized<P, S> {
                     kind.global()
                         .cotangents(field, from, step, solver.tolerance, weight)
                 };
-                let extra: Option<&dyn Fn(usize, &Step<P, S>, &P) -> _> = match scope {
+                let extra: Option<Extra<'_, D, F>> = match scope {
                     Scope::Global => Some(&of_step),
                     _ => None,
                 };
