@@ -33,6 +33,23 @@
 //! # Ok::<(), menagerie_core::Error>(())
 //! ```
 //!
+//! # What the reproduction found
+//!
+//! `cargo xtask reproduce final-mlp`, test AUC, mean and standard deviation of five seeds:
+//!
+//! | model | impressions of a known law | MovieLens latest small | Adult |
+//! | --- | --- | --- | --- |
+//! | MLP | 0.798 ± 0.011 | 0.900 ± 0.002 | 0.912 ± 0.001 |
+//! | DeepFM | 0.801 ± 0.017 | 0.900 ± 0.005 | 0.909 ± 0.001 |
+//! | DCNv2 | 0.798 ± 0.014 | 0.899 ± 0.005 | 0.912 ± 0.001 |
+//! | DualMLP | 0.802 ± 0.019 | 0.903 ± 0.003 | 0.912 ± 0.001 |
+//! | FinalMLP without gates | 0.796 ± 0.011 | | |
+//! | FinalMLP | 0.825 ± 0.006 | 0.904 ± 0.001 | 0.912 ± 0.001 |
+//!
+//! The law's own probabilities have an AUC of 0.884. The gain is the gates'; on the two real sets, which are
+//! small and where the identity of user and film says most, the models are alike. Ten heads of the bilinear
+//! fusion take a fifth of the time of one.
+//!
 //! # Gradients of tables
 //!
 //! Nearly all parameters are rows of embedding tables, of which a batch looks up a few. [`Fit`] makes the
