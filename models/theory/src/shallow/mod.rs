@@ -33,6 +33,18 @@
 //! );
 //! # Ok::<(), menagerie_core::Error>(())
 //! ```
+//!
+//! # What the reproduction found
+//!
+//! `cargo xtask reproduce shallow`: garments of 14², three seeds; the test loss of the parallel
+//! form beside the sequential one of as many layers and filters:
+//!
+//! | layers × filters | 1×4, 1×8 | 2×4 | 2×8 | 4×4 | 4×8 | 8×4 | 8×8 | 16×4 |
+//! | --- | --- | --- | --- | --- | --- | --- | --- | --- |
+//! | difference, % | 0.0 | +2.6 ± 0.2 | +1.9 ± 1.1 | +4.8 ± 2.7 | +3.0 ± 1.3 | +0.7 ± 3.0 | +3.3 ± 3.6 | +1.9 ± 5.1 |
+//!
+//! A stack without identity falls behind with its depth: 1.13 for 0.50 with 16 layers of 4 filters. Sixteen
+//! layers of 32 filters take 12 % less time in parallel, a training step 18 % less.
 
 mod config;
 mod model;
